@@ -1,0 +1,44 @@
+/**
+ * Every bound of the system in one place, with the relations between them checked at load time.
+ * A number here says why it is what it is, or which metric decides it.
+ */
+import { assert } from "./base/assert.ts";
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+/** One encoded transaction. YCSB's default record (10 fields of 100 bytes) takes 1.2 KiB. */
+export const TXN_BYTES_MAX = 256 * KiB;
+/** Transactions in one block; the paper uses 4. */
+export const BLOCK_TXNS_MAX = 16_384;
+/** One block with its transactions, as it travels. */
+export const BLOCK_BYTES_MAX = 4 * MiB;
+/** One rank's proposal of a round: any number of blocks up to this many bytes. */
+export const PROPOSAL_BYTES_MAX = 8 * MiB;
+/** Blocks in one proposal. */
+export const PROPOSAL_BLOCKS_MAX = 4096;
+/** One message between ranks: a proposal and its envelope. */
+export const MESSAGE_BYTES_MAX = PROPOSAL_BYTES_MAX + 64 * KiB;
+/** Members of an epoch. The paper goes to 500 ranks. */
+export const MEMBERS_MAX = 1024;
+/** W of protocol.md: rounds that may be open or unrecorded before clients feel back-pressure. */
+export const UNRECORDED_ROUNDS_MAX = 64;
+/** Rounds of which txnIDs are remembered; a last valid round further ahead is refused at intake. */
+export const VALIDITY_ROUNDS_MAX = 65_536;
+/** Remembered transactions over all rounds of the window (about 64 bytes each). */
+export const REMEMBERED_TXNS_MAX = 4 * 1024 * 1024;
+/** Key of a key-value record. */
+export const KEY_BYTES_MAX = 255;
+/** Fields of a key-value record. */
+export const FIELDS_MAX = 1024;
+/** Leading zero bits that a puzzle may ask for: 2^40 hashes are days, more is a mistake. */
+export const PUZZLE_BITS_MAX = 40;
+/** Records in one segment: a directory of the tail stays small, a folded segment large. */
+export const SEGMENT_RECORDS = 1024;
+/** Bytes of one record: group commit stops here. */
+export const RECORD_BYTES_MAX = 64 * MiB;
+
+assert(TXN_BYTES_MAX < BLOCK_BYTES_MAX, "a block holds at least one transaction of any size");
+assert(BLOCK_BYTES_MAX <= PROPOSAL_BYTES_MAX, "a proposal holds at least one block of any size");
+assert(PROPOSAL_BYTES_MAX < MESSAGE_BYTES_MAX, "a message holds a whole proposal");
+assert(VALIDITY_ROUNDS_MAX > 2 * UNRECORDED_ROUNDS_MAX, "a transaction outlives the open rounds");
