@@ -37,8 +37,26 @@ export const PUZZLE_BITS_MAX = 40;
 export const SEGMENT_RECORDS = 1024;
 /** Bytes of one record: group commit stops here. */
 export const RECORD_BYTES_MAX = 64 * MiB;
+/** One frame of a client at the intake socket: some thousand small transactions. */
+export const INTAKE_FRAME_BYTES_MAX = 2 * MiB;
+/** Transactions in one frame. */
+export const INTAKE_BATCH_TXNS_MAX = 8192;
+/** Transactions of one client without their last acknowledgement; then its socket is not read. */
+export const INTAKE_IN_FLIGHT_MAX = 65_536;
+/** Acknowledgements that a client has not read; then its socket is not read. */
+export const INTAKE_UNSENT_BYTES_MAX = 1 * MiB;
+/** Clients at one rank; the next ones are turned away. */
+export const INTAKE_CONNECTIONS_MAX = 256;
+/** Unfinished frames of all clients of a rank; then those that hold one are read one by one. */
+export const INTAKE_BUFFER_BYTES_MAX = 64 * MiB;
 
 assert(TXN_BYTES_MAX < BLOCK_BYTES_MAX, "a block holds at least one transaction of any size");
 assert(BLOCK_BYTES_MAX <= PROPOSAL_BYTES_MAX, "a proposal holds at least one block of any size");
 assert(PROPOSAL_BYTES_MAX < MESSAGE_BYTES_MAX, "a message holds a whole proposal");
 assert(VALIDITY_ROUNDS_MAX > 2 * UNRECORDED_ROUNDS_MAX, "a transaction outlives the open rounds");
+assert(
+  TXN_BYTES_MAX < INTAKE_FRAME_BYTES_MAX,
+  "a frame holds at least one transaction of any size",
+);
+assert(INTAKE_FRAME_BYTES_MAX < INTAKE_BUFFER_BYTES_MAX, "the intake holds at least one frame");
+assert(INTAKE_BATCH_TXNS_MAX < INTAKE_IN_FLIGHT_MAX, "a client may send at least one full frame");

@@ -1,0 +1,87 @@
+/**
+ * The native byte loops (native/kernels.cc), loaded once per thread from native/build. They hold no
+ * state: any thread may call any of them. Views may lie over SharedArrayBuffers. Arguments out of
+ * range throw RangeError before a byte is touched; views are read and written during the call only.
+ * Nobody may change `spans` and `triples` meanwhile: they are checked first and used after that.
+ * Inputs and outputs of one call must not overlap, but for `sha256`, `hmacSha256` and `scatter`.
+ */
+import { join } from "node:path";
+import { BaashError, EXIT } from "./errors.ts";
+
+export interface Kernels {
+  sha256(
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    out: Uint8Array,
+    outOffset: number,
+  ): void;
+  hmacSha256(
+    key: Uint8Array,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    out: Uint8Array,
+    outOffset: number,
+  ): void;
+  /** RFC 9162 leaf hashes: out[outOffset+32i ..] = SHA-256(0x00 ‖ bytes[spans[2i] .. +spans[2i+1])). */
+  leafHashes(
+    bytes: Uint8Array,
+    spans: Uint32Array,
+    count: number,
+    out: Uint8Array,
+    outOffset: number,
+  ): void;
+  /** RFC 9162 tree head over `count` leaf hashes that lie one after the other; count 0 = SHA-256(""). */
+  merkleRoot(
+    leaves: Uint8Array,
+    leavesOffset: number,
+    count: number,
+    out: Uint8Array,
+    outOffset: number,
+  ): void;
+  /** SHA-256 of each span, without a prefix. */
+  hashMany(
+    bytes: Uint8Array,
+    spans: Uint32Array,
+    count: number,
+    out: Uint8Array,
+    outOffset: number,
+  ): void;
+  /**
+   * Tries the nonces first, first+1, … (u64 at bytes[offset+nonceOffset]) until the SHA-256 of
+   * bytes[offset .. +length) starts with `bits` zero bits (0 to 64) or `tries` are used up. The
+   * winning nonce stays in place; without one `bytes` is unchanged. Returns tries used, or -1.
+   */
+  searchPuzzle(
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    nonceOffset: number,
+    bits: number,
+    first: number,
+    tries: number,
+  ): number;
+  /** CRC32C (RFC 3720). `seed` is the CRC of the bytes before these, 0 at the start: parts chain. */
+  crc32c(bytes: Uint8Array, offset: number, length: number, seed: number): number;
+  /** Copies `count` pieces in order: triples hold source offset, destination offset, length. */
+  scatter(src: Uint8Array, dst: Uint8Array, triples: Uint32Array, count: number): void;
+  /** Whether SHA-256 runs on the processor's SHA instructions. Reports name it: it is a factor of five. */
+  readonly instructions: boolean;
+}
+
+const KERNELS_FILE = join(import.meta.dir, "..", "..", "native", "build", "kernels.node");
+
+function loadKernels(file: string): Kernels {
+  try {
+    return require(file) as Kernels;
+  } catch (cause) {
+    throw new BaashError(
+      "ADDON_MISSING",
+      `The native addon ${file} is missing or does not fit this machine: run scripts/setup.`,
+      { data: { file }, exitCode: EXIT.configuration, cause },
+    );
+  }
+}
+
+export const kernels: Kernels = loadKernels(KERNELS_FILE);

@@ -1,0 +1,161 @@
+/**
+ * The vocabulary of HyBE: what goes into the core and what comes out of it. The core never does
+ * anything itself: `rank/perform` is the one switch that turns effects into calls.
+ * Hashes are lower-case hex strings here: a round handles one a rank, never one a transaction.
+ */
+
+/** A rank's place in the epoch and the sizes of its quorums (protocol.md, Words). */
+export interface EpochView {
+  readonly self: number;
+  readonly ranks: number;
+  /** w: yes-votes that win. */
+  readonly winVotes: number;
+  /** R: members that meet every possible winning set. */
+  readonly answersMin: number;
+}
+
+/** Deadlines of a round, all in milliseconds. */
+export interface Timing {
+  /** From the opening of a round until proposals not received count as ⊥. */
+  readonly proposalTimeoutMs: number;
+  /** From one's own vote until missing votes and bodies are pulled point-to-point. */
+  readonly voteTimeoutMs: number;
+  /** Δ: the k-th backup recorder or storage validator waits k·Δ. */
+  readonly turnDelayMs: number;
+  /** From a DECIDED that does not match until the record itself is read. */
+  readonly readDelayMs: number;
+  /** Between two requests for the same thing. */
+  readonly pullIntervalMs: number;
+}
+
+export const ANSWER = { none: 0, no: 1, yes: 2 } as const;
+export type Verdict = "yes" | "no" | "abstain";
+
+/**
+ * One rank's answers in one round. `hashes` says which proposal of each rank an answer is about
+ * ("" where the answer is ⊥); it is undefined until the vote is *opened*.
+ */
+export interface Vote {
+  readonly round: number;
+  readonly rank: number;
+  /** One ANSWER a rank. */
+  readonly answers: Uint8Array;
+  /** SHA-256 over round, answers and hashes: who holds the same hashes recomputes it. */
+  readonly digest: string;
+  /** Newest final slot of the voter, and its effects digest there. */
+  readonly effectsSlot: number;
+  readonly effectsDigest: string;
+  hashes: readonly string[] | undefined;
+}
+
+/** A proposal that a record includes or names. */
+export interface ProposalName {
+  readonly rank: number;
+  readonly hash: string;
+}
+
+/** How one round ends: what is in, what was named but is lost, and by which votes. */
+export interface RoundSettlement {
+  readonly round: number;
+  readonly included: readonly ProposalName[];
+  readonly lost: readonly ProposalName[];
+  readonly votes: readonly Vote[];
+}
+
+export type RecordKind = "QUORUM" | "STORAGE" | "SEAL" | "INTENT" | "NOOP";
+
+/** A record as the core sees it: judged valid or not from its bytes and the chain alone. */
+export interface RecordSummary {
+  readonly slot: number;
+  readonly hash: string;
+  readonly kind: RecordKind;
+  /** False: intact but settles nothing (a NOOP whatever it calls itself). */
+  readonly valid: boolean;
+  readonly firstRound: number;
+  readonly lastRound: number;
+  readonly rounds: ReadonlyArray<{ round: number; included: readonly ProposalName[] }>;
+}
+
+/** The recorder's word that a record is synced and linked. */
+export interface Decided {
+  readonly slot: number;
+  readonly hash: string;
+  readonly kind: RecordKind;
+  readonly firstRound: number;
+  readonly lastRound: number;
+  /** SHA-256 over the ordered names of what the record includes. */
+  readonly orderDigest: string;
+}
+
+export interface Pull {
+  readonly round: number;
+  /** The asker wants this member's vote with its hashes. */
+  readonly vote: boolean;
+  /** Step 8: who has not voted votes at once with what it holds. */
+  readonly force: boolean;
+  /** Proposals whose bodies the asker lacks. */
+  readonly bodies: readonly ProposalName[];
+}
+
+export type Input =
+  | { type: "tick" }
+  /** Look for a record that nobody announced: another job may have left an INTENT. */
+  | { type: "poll" }
+  /** This rank has transactions to propose: a full block, or one that waited blockDelay. */
+  | { type: "demand" }
+  /** Own proposal of `round` is mined and lies in the incoming queue. */
+  | { type: "mined"; round: number; hash: string }
+  /** An authentic proposal arrived; its anchor is known. */
+  | { type: "proposal"; round: number; rank: number; hash: string }
+  | { type: "validated"; round: number; rank: number; hash: string; verdict: Verdict }
+  | { type: "votes"; votes: readonly Vote[] }
+  | { type: "pull"; from: number; pull: Pull }
+  | { type: "decided"; decided: Decided }
+  /** Own append succeeded: the record is synced and linked. */
+  | { type: "linked"; slot: number; hash: string }
+  /** A record was found in the log, by losing a link or by reading. */
+  | { type: "record"; record: RecordSummary }
+  /** Reading found no child of the head. */
+  | { type: "no-record"; slot: number }
+  /** The append failed for a reason of the storage: nothing was linked as far as known. */
+  | { type: "link-failed"; slot: number };
+
+export type Effect =
+  /** Form, hash and mine blocks for `round` from what waits. */
+  | { type: "mine"; round: number }
+  /** Send own proposal of `round` to all members. */
+  | { type: "propose"; round: number }
+  /** Check the blocks of this proposal; answer with `validated`. */
+  | { type: "validate"; round: number; rank: number; hash: string }
+  /** Hand own vote to the collective of its lane. */
+  | { type: "vote"; vote: Vote }
+  /** The round was settled before this rank voted: its lane must go on all the same. */
+  | { type: "skip-vote"; round: number }
+  /** Send own vote, opened, to one member. */
+  | { type: "send-vote"; to: number; vote: Vote }
+  | { type: "send-pull"; to: readonly number[]; pull: Pull }
+  | { type: "send-body"; to: number; round: number; name: ProposalName }
+  | { type: "send-decided"; to: number | "all"; decided: Decided }
+  /** A proposal has w yes-votes: its inclusion is promised. */
+  | { type: "agreed"; round: number; name: ProposalName }
+  /** Append this record after the head. `settlement` is empty for a NOOP. */
+  | {
+      type: "link";
+      kind: "QUORUM" | "STORAGE" | "NOOP";
+      slot: number;
+      prevHash: string;
+      settlement: readonly RoundSettlement[];
+    }
+  /** Read the child of the head; answer with `record` or `no-record`. */
+  | { type: "read"; slot: number; prevHash: string }
+  /** The record is final: execute what it includes, in this order. */
+  | {
+      type: "finalize";
+      slot: number;
+      hash: string;
+      rounds: ReadonlyArray<{ round: number; order: readonly ProposalName[] }>;
+    }
+  /** Own proposal of `round` is not in the log and never will be: its transactions wait again. */
+  | { type: "returned"; round: number; rejected: boolean }
+  /** This rank can no longer trust itself or was replaced: stop with this sentence. */
+  | { type: "halt"; code: string; reason: string };

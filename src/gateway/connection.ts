@@ -1,0 +1,127 @@
+/**
+ * One client at the intake: its stream of bytes as frames, its receipts on the way out, and when its
+ * socket is not read. Main thread. Bounded: unfinished frames by the frame limit, receipts by
+ * the transactions in flight, and both by not reading more while they are high.
+ */
+import type { Socket } from "bun";
+import { writeU32 } from "../base/bytes.ts";
+import { encodeFrame, FRAME, FrameAssembler, type LevelName } from "../ledger/intake-frames.ts";
+import { INTAKE_IN_FLIGHT_MAX, INTAKE_UNSENT_BYTES_MAX } from "../limits.ts";
+import type { Waiter } from "./pending.ts";
+
+/** Receipts of one request that leave together. */
+interface Receipts {
+  indexes: number[];
+  receipts: number[];
+  details: number[];
+}
+
+/** What keeps a socket from being read. */
+export type Hold = "in-flight" | "unsent" | "queue" | "buffer";
+
+export class Connection {
+  readonly frames = new FrameAssembler();
+  inFlight = 0;
+  closed = false;
+  private readonly socket: Socket<Connection | undefined>;
+  private readonly holds = new Set<Hold>();
+  private readonly receipts = new Map<number, Receipts>();
+  private unsent: Uint8Array[] = [];
+  private unsentBytes = 0;
+  private closing = false;
+
+  constructor(socket: Socket<Connection | undefined>) {
+    this.socket = socket;
+  }
+
+  get held(): boolean {
+    return this.holds.size > 0;
+  }
+
+  /** Is it cut short while others wait? Then it is closed after a while (see `timeout`). */
+  get midFrame(): boolean {
+    return this.frames.held > 0;
+  }
+
+  hold(reason: Hold): void {
+    if (this.holds.size === 0 && !this.closed) this.socket.pause();
+    this.holds.add(reason);
+  }
+
+  /** True when the socket is read again: frames that wait in memory are due first. */
+  release(reason: Hold): boolean {
+    if (!this.holds.delete(reason) || this.holds.size > 0 || this.closed) return false;
+    this.socket.resume();
+    return true;
+  }
+
+  /** Seconds until the socket's `timeout` handler is called; 0 for never. */
+  timeout(seconds: number): void {
+    if (!this.closed) this.socket.timeout(seconds);
+  }
+
+  waiter(request: number, index: number, level: LevelName): Waiter {
+    return { tell: this.tell, request, index, agreedOnly: level === "agreed" };
+  }
+
+  /** Collects a receipt; `flush` sends what was collected. A field, so that identity marks us. */
+  readonly tell = (waiter: Waiter, receipt: number, detail: number): void => {
+    this.inFlight--;
+    if (this.closed) return;
+    let collected = this.receipts.get(waiter.request);
+    if (collected === undefined) {
+      this.receipts.set(waiter.request, (collected = { indexes: [], receipts: [], details: [] }));
+    }
+    collected.indexes.push(waiter.index);
+    collected.receipts.push(receipt);
+    collected.details.push(detail);
+  };
+
+  /** Sends the collected receipts. True when reading goes on because of it. */
+  flush(lastRound: number): boolean {
+    for (const [request, { indexes, receipts, details }] of this.receipts) {
+      const places = new Uint8Array(4 * indexes.length);
+      for (const [i, index] of indexes.entries()) writeU32(places, 4 * i, index);
+      const kinds = Uint8Array.from(receipts);
+      const more = Uint8Array.from(details);
+      this.send(encodeFrame([FRAME.RECEIPTS, request, places, kinds, more, lastRound]));
+    }
+    this.receipts.clear();
+    return this.inFlight <= INTAKE_IN_FLIGHT_MAX / 2 && this.release("in-flight");
+  }
+
+  send(frame: Uint8Array): void {
+    if (this.closed || this.closing) return;
+    this.unsent.push(frame);
+    this.unsentBytes += frame.length;
+    this.drain();
+    if (this.unsentBytes > INTAKE_UNSENT_BYTES_MAX) this.hold("unsent");
+  }
+
+  /** Writes what the socket takes. True when reading goes on because of it. */
+  drain(): boolean {
+    let sent = 0;
+    for (; sent < this.unsent.length && !this.closed; sent++) {
+      const frame = this.unsent[sent];
+      const taken = Math.max(0, this.socket.write(frame));
+      this.unsentBytes -= taken;
+      if (taken === frame.length) continue;
+      this.unsent[sent] = frame.subarray(taken);
+      break;
+    }
+    this.unsent = this.unsent.slice(sent);
+    if (this.closing && this.unsent.length === 0) this.socket.end();
+    return this.unsentBytes <= INTAKE_UNSENT_BYTES_MAX / 2 && this.release("unsent");
+  }
+
+  /** Says why, then closes once that has left. */
+  goodbye(code: string, sentence: string): void {
+    this.send(encodeFrame([FRAME.GOODBYE, code, sentence]));
+    this.closing = true;
+    if (!this.closed && this.unsent.length === 0) this.socket.end();
+  }
+
+  get isClosing(): boolean {
+    return this.closing || this.closed;
+  }
+}

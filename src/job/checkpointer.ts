@@ -1,0 +1,67 @@
+/**
+ * When a rank computes its state root, writes checkpoints and folds segments. One rank by turn
+ * does it for all: the k-th checkpoint is rank (k mod N)'s. At a clean stop rank 0 writes one, so
+ * that the next job starts at once.
+ */
+import { fromHex, toHex } from "../base/bytes.ts";
+import { SEGMENT_RECORDS } from "../limits.ts";
+import type { RunningRank } from "../rank/start.ts";
+
+/** Folded this many segments after their end, so that no rank still links into the tail. */
+const SEGMENTS_KEPT = 1;
+
+export class Checkpointer {
+  private readonly rank: RunningRank;
+  private readonly every: number;
+  private busy: Promise<void> = Promise.resolve();
+
+  constructor(rank: RunningRank, every: number) {
+    this.rank = rank;
+    this.every = every;
+  }
+
+  onFinal(slot: number): void {
+    const { transport } = this.rank;
+    if (slot > 0 && slot % this.every === 0) {
+      if ((slot / this.every) % transport.size === transport.rank) this.write();
+    }
+    if (slot > 0 && slot % SEGMENT_RECORDS === 0) {
+      const segment = slot / SEGMENT_RECORDS - 1 - SEGMENTS_KEPT;
+      if (segment >= 0 && segment % transport.size === transport.rank) this.fold(segment);
+    }
+  }
+
+  /** The state is copied here, before anything else executes; the rest runs in the writer. */
+  private write(): void {
+    const { chain, storage, loop } = this.rank;
+    const draft = {
+      slot: chain.slot,
+      recordHash: fromHex(chain.hash),
+      stateRoot: chain.state.root(),
+      size: chain.height,
+      root: chain.treeRoot(),
+      payload: chain.snapshot(),
+    };
+    this.after(() => storage.checkpoint(draft), loop);
+  }
+
+  private fold(segment: number): void {
+    const { storage, loop } = this.rank;
+    const parent = loop.segmentParent(segment);
+    if (parent !== undefined) this.after(async () => void (await storage.fold(segment, parent)), loop);
+  }
+
+  private after(work: () => Promise<void>, { context }: RunningRank["loop"]): void {
+    this.busy = this.busy.then(work).catch((error) => {
+      // A checkpoint or fold that fails costs time at the next start, never a transaction.
+      context.events.onAlert({ code: "CHECKPOINT_FAILED", message: String(error) });
+    });
+  }
+
+  /** At the end: rank 0 leaves a checkpoint. Answers the state root, hex. */
+  async close(): Promise<string> {
+    if (this.rank.transport.rank === 0) this.write();
+    await this.busy;
+    return toHex(this.rank.chain.state.root());
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * Where a rank stands in the chain: the head, the epoch, the height, the state. It only moves
+ * forward, one final record at a time, and in the order that consensus fixed (protocol.md, steps 7
+ * and 8). One thread. A snapshot of it is enough to continue bit for bit.
+ */
+import { assert } from "../base/assert.ts";
+import { fromHex, toHex } from "../base/bytes.ts";
+import { BaashError, EXIT } from "../base/errors.ts";
+import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
+import { chainHash } from "./block.ts";
+import { pack, scanMessagePack, unpackScanned } from "./codec.ts";
+import type { Genesis } from "./genesis.ts";
+import { CompactRange, leafHashOf } from "./merkle.ts";
+import type { Stamp } from "./receipt.ts";
+import type { Member } from "./settlement.ts";
+import { State } from "./state.ts";
+import { VERDICT } from "./verdict.ts";
+
+export interface Epoch {
+  /** Hash of the SEAL that installed it, hex. */
+  readonly hash: string;
+  readonly members: readonly Member[];
+}
+
+/** One block where it lies, ready to be executed. */
+export interface PlacedBlock {
+  bytes: Uint8Array;
+  bodyOffset: number;
+  bodyLength: number;
+  count: number;
+  ids: Uint8Array;
+  idsOffset: number;
+}
+
+/** Anchors of this many newest records are accepted: more than any open round can name. */
+const ANCHORS_KEPT = 4 * UNRECORDED_ROUNDS_MAX;
+/** Views into a snapshot would keep all of it in memory. */
+const copies = (list: readonly Uint8Array[]) => list.map((bytes) => bytes.slice());
+const NO_HASH = "0".repeat(64);
+
+export class Chain {
+  readonly genesis: Genesis;
+  readonly chainId: Uint8Array;
+  readonly state: State;
+  slot = -1;
+  hash = NO_HASH;
+  /** Blocks so far. */
+  height = 0;
+  settledRound = 0;
+  epoch: Epoch = { hash: NO_HASH, members: [] };
+  /** Who wrote the newest record if it is an INTENT: only its own SEAL may follow as a newcomer's. */
+  private intent: { slot: number; incarnation: string } | undefined;
+  private readonly tip: Uint8Array;
+  private readonly tree: CompactRange;
+  /** Record hash → last settled round there, newest last. */
+  private readonly anchors = new Map<string, number>();
+
+  constructor(genesis: Genesis, restored?: { state: State; tree: CompactRange }) {
+    this.genesis = genesis;
+    this.chainId = genesis.chainId;
+    this.state = restored?.state ?? new State({ supply: genesis.supply });
+    this.tree = restored?.tree ?? new CompactRange();
+    this.tip = genesis.chainHash.slice();
+  }
+
+  get ranks(): number {
+    return this.epoch.members.length;
+  }
+  get effectsDigest(): string {
+    return toHex(this.state.effectsDigest);
+  }
+
+  /** The last settled round at this anchor; undefined when it is not on the chain or too old. */
+  anchorRound(hash: string): number | undefined {
+    return this.anchors.get(hash);
+  }
+
+  /** Fixes a block's height and parent and runs its transactions. `outcomes` gets a byte each. */
+  executeBlock(
+    block: PlacedBlock,
+    hash: Uint8Array,
+    hashOffset: number,
+    round: number,
+    outcomes: Uint8Array,
+  ): void {
+    this.height++;
+    chainHash(hash, hashOffset, this.tip, 0, this.height, this.tip, 0);
+    this.tree.append(leafHashOf(this.tip));
+    this.state.executeBlock({ ...block, round, chainHash: this.tip, outcomes });
+  }
+
+  endRound(round: number): void {
+    assert(round === this.settledRound + 1, "rounds are settled one after the other");
+    this.state.endRound(round);
+    this.settledRound = round;
+  }
+
+  /** The record at the next slot is final and all that it includes is executed. */
+  advance(slot: number, hash: string): void {
+    assert(slot === this.slot + 1, "slots are contiguous");
+    this.slot = slot;
+    this.hash = hash;
+    this.anchors.set(hash, this.settledRound);
+    if (this.anchors.size > ANCHORS_KEPT) {
+      for (const oldest of this.anchors.keys()) {
+        this.anchors.delete(oldest);
+        break;
+      }
+    }
+  }
+
+  /** A SEAL took effect: the record just advanced to. Rounds go on where they were. */
+  install(members: readonly Member[]): void {
+    this.epoch = { hash: this.hash, members };
+  }
+
+  /** An INTENT took effect: the record just advanced to. */
+  announce(incarnation: Uint8Array): void {
+    this.intent = { slot: this.slot, incarnation: toHex(incarnation) };
+  }
+
+  /** The head is an INTENT of this incarnation. */
+  intentOf(incarnation: Uint8Array): boolean {
+    return this.intent?.slot === this.slot && this.intent.incarnation === toHex(incarnation);
+  }
+
+  stamp(): Stamp {
+    return { epoch: this.epoch.hash, slot: this.slot, round: this.settledRound };
+  }
+
+  /** RFC 9162 head over the chain hashes of all final blocks. */
+  treeRoot(): Uint8Array {
+    return this.tree.root();
+  }
+
+  snapshot(): Uint8Array[] {
+    const members = this.epoch.members.map((member) => [
+      member.rank,
+      member.incarnation,
+      member.publicKey,
+      member.host,
+      member.certificate,
+    ]);
+    const place = pack([
+      this.slot,
+      fromHex(this.hash),
+      this.height,
+      this.settledRound,
+      this.tip,
+      fromHex(this.epoch.hash),
+      members,
+      [...this.tree.hashes],
+      [...this.anchors].map(([hash, round]) => [fromHex(hash), round]),
+    ]);
+    const length = new Uint8Array(4);
+    new DataView(length.buffer).setUint32(0, place.length, true);
+    return [length, place, ...this.state.snapshot()];
+  }
+
+  static restore(genesis: Genesis, bytes: Uint8Array): Chain {
+    const length =
+      bytes.length < 4 ? -1 : new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+    const limits = { depthMax: 4, itemsMax: 100_000, bytesMax: 16 << 20 };
+    if (length < 0 || scanMessagePack(bytes, 4, length, limits) !== VERDICT.OK) {
+      throw new BaashError(
+        "SNAPSHOT_DAMAGED",
+        "the state snapshot has no readable place in the chain",
+        {
+          exitCode: EXIT.failed,
+        },
+      );
+    }
+    const place = unpackScanned(bytes.subarray(4, 4 + length)) as [
+      number,
+      Uint8Array,
+      number,
+      number,
+      Uint8Array,
+      Uint8Array,
+      [number, Uint8Array, Uint8Array, string, Uint8Array][],
+      Uint8Array[],
+      [Uint8Array, number][],
+    ];
+    const [slot, hash, height, settledRound, tip, epochHash, members, tree, anchors] = place;
+    const state = State.restore(bytes.subarray(4 + length));
+    const chain = new Chain(genesis, { state, tree: new CompactRange(height, copies(tree)) });
+    chain.slot = slot;
+    chain.hash = toHex(hash);
+    chain.height = height;
+    chain.settledRound = settledRound;
+    chain.tip.set(tip);
+    chain.epoch = {
+      hash: toHex(epochHash),
+      members: members.map(([rank, incarnation, publicKey, host, certificate]) => ({
+        rank,
+        incarnation: incarnation.slice(),
+        publicKey: publicKey.slice(),
+        host,
+        certificate: certificate.slice(),
+      })),
+    };
+    for (const [anchor, round] of anchors) chain.anchors.set(toHex(anchor), round);
+    return chain;
+  }
+}

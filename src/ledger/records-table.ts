@@ -1,0 +1,435 @@
+/**
+ * Key-value records: an index by entry hash and an arena that holds each record in one piece.
+ *
+ *     u32 size class | u32 fieldCount | u32 entryBytes | fieldCount × u32 offset of a field | entry
+ *     entry: u16 keyBytes + 1 | 0x01 | key | u32 valueBytes | fields sorted by name
+ *     field: u8 nameBytes | name | u32 valueBytes | value        (offsets count from the record)
+ *
+ * The entry is what the state root hashes, byte for byte, so nothing is ever encoded anew. The offsets
+ * let an update go straight to its field: a cold record costs two or three cache misses, not one a field.
+ *
+ * Values of a block are copied at its end, all in one native call (`scatter`), in the order of
+ * execution. Keys, names and lengths are written at once, so look-ups need no flush; whatever reads
+ * old values, moves or frees a record flushes first.
+ */
+import { writeU32 } from "../base/bytes.ts";
+import { copyRange } from "../base/copy.ts";
+import { kernels } from "../base/kernels.ts";
+import { Arena, classOf, UNIT_BYTES } from "./arena.ts";
+import { ENTRY } from "./entry-hash.ts";
+import { RecordsIndex } from "./records-index.ts";
+import { FIELD_HEADER_BYTES } from "./transaction.ts";
+
+/** Bytes of a record before its field offsets. */
+const HEAD_BYTES = 12;
+/** u16 keyBytes + 1, and the prefix. */
+const KEY_AT = 3;
+/** Copies that wait at most: 96 KiB of triples. */
+const COPIES_MAX = 8192;
+/** Fewer copies than this are done here: a native call costs about as much. */
+const COPIES_NATIVE_MIN = 4;
+
+export class RecordsTable {
+  arena = new Arena();
+  readonly index = new RecordsIndex();
+  /** Where the last look-up ended in the index. */
+  #place = 0;
+  // The transactions that are being executed.
+  #bytes: Uint8Array = new Uint8Array(0);
+  #view: DataView = new DataView(new ArrayBuffer(0));
+  readonly #copies = new Uint32Array(3 * COPIES_MAX);
+  #copyCount = 0;
+  /** Where a field of this name was last found: field number by a byte of the name. Only a guess. */
+  readonly #guesses = new Uint16Array(256);
+  /** Fields of the record that is written next: offset of a source field, or ~offset in #old. */
+  #plan = new Int32Array(64);
+  #old = new Uint8Array(0);
+  #oldView = new DataView(this.#old.buffer);
+
+  /** Source of keys and fields until the next `begin`. */
+  begin(bytes: Uint8Array, view: DataView): void {
+    this.#bytes = bytes;
+    this.#view = view;
+  }
+
+  /** Unit of the record under the key, or 0. */
+  find(hash: number, bytes: Uint8Array, keyOffset: number, keyBytes: number): number {
+    const index = this.index;
+    const slots = index.slots;
+    let place = index.home(hash);
+    let unit = slots[place + 1];
+    while (unit !== 0) {
+      if (slots[place] === hash && this.#hasKey(unit, bytes, keyOffset, keyBytes)) break;
+      place = index.next(place);
+      unit = slots[place + 1];
+    }
+    this.#place = place;
+    return unit;
+  }
+
+  /** Upsert of a whole record. Answers whether the key is new. */
+  insert(
+    hash: number,
+    keyOffset: number,
+    keyBytes: number,
+    fieldsOffset: number,
+    fieldCount: number,
+  ): boolean {
+    const unit = this.find(hash, this.#bytes, keyOffset, keyBytes);
+    if (unit !== 0) {
+      if (this.#replaceInPlace(unit, fieldsOffset, fieldCount)) return false;
+      this.flush();
+    }
+    const count = this.#planSource(fieldsOffset, fieldCount);
+    this.#write(unit, hash, keyOffset, keyBytes, count);
+    return unit === 0;
+  }
+
+  /** Merges fields into a record. Answers false when there is none. */
+  update(
+    hash: number,
+    keyOffset: number,
+    keyBytes: number,
+    fieldsOffset: number,
+    fieldCount: number,
+  ): boolean {
+    const unit = this.find(hash, this.#bytes, keyOffset, keyBytes);
+    if (unit === 0) return false;
+    if (this.#updateInPlace(unit, fieldsOffset, fieldCount)) return true;
+    this.flush();
+    const added = this.#planSource(fieldsOffset, fieldCount);
+    const count = this.#planMerge(unit, added);
+    this.#write(unit, hash, keyOffset, keyBytes, count);
+    return true;
+  }
+
+  /** Answers whether there was a record. */
+  delete(hash: number, keyOffset: number, keyBytes: number): boolean {
+    const unit = this.find(hash, this.#bytes, keyOffset, keyBytes);
+    if (unit === 0) return false;
+    this.flush();
+    this.arena.free(unit, this.arena.memory.words[4 * unit]);
+    this.index.clear(this.#place);
+    return true;
+  }
+
+  /** Carries out the copies that wait. */
+  flush(): void {
+    const count = this.#copyCount;
+    if (count === 0) return;
+    this.#copyCount = 0;
+    const target = this.arena.memory;
+    if (count >= COPIES_NATIVE_MIN) {
+      kernels.scatter(this.#bytes, target.bytes, this.#copies, count);
+      return;
+    }
+    const copies = this.#copies;
+    for (let i = 0; i < 3 * count; i += 3) {
+      copyRange(this.#bytes, copies[i], copies[i + 2], target.bytes, copies[i + 1]);
+    }
+  }
+
+  /** Offset in the arena of the entry of a record; its length is entryBytes(unit). */
+  entryOffset(unit: number): number {
+    return UNIT_BYTES * unit + HEAD_BYTES + 4 * this.arena.memory.words[4 * unit + 1];
+  }
+
+  entryBytes(unit: number): number {
+    return this.arena.memory.words[4 * unit + 2];
+  }
+
+  /** Copies of the fields of a record, sorted by name. */
+  fields(unit: number): Array<{ name: Uint8Array; value: Uint8Array }> {
+    const { bytes, words, view } = this.arena.memory;
+    const fields = [];
+    for (let i = 0; i < words[4 * unit + 1]; i++) {
+      const at = UNIT_BYTES * unit + words[4 * unit + 3 + i];
+      const valueAt = at + 5 + bytes[at];
+      const valueBytes = view.getInt32(valueAt - 4, true);
+      fields.push({
+        name: bytes.slice(at + 1, at + 1 + bytes[at]),
+        value: bytes.slice(valueAt, valueAt + valueBytes),
+      });
+    }
+    return fields;
+  }
+
+  forEachKey(visit: (bytes: Uint8Array, offset: number, keyBytes: number) => void): void {
+    const bytes = this.arena.memory.bytes;
+    const slots = this.index.slots;
+    for (let place = 0; place < slots.length; place += 2) {
+      if (slots[place + 1] === 0) continue;
+      const at = this.entryOffset(slots[place + 1]);
+      visit(bytes, at + KEY_AT, (bytes[at] | (bytes[at + 1] << 8)) - 1);
+    }
+  }
+
+  get bytes(): number {
+    return this.arena.usedBytes() + this.index.slots.byteLength + this.#copies.byteLength;
+  }
+
+  /** Moves everything together when more lies free than is used. Units change. */
+  compact(): void {
+    if (!this.arena.isSparse()) return;
+    this.flush();
+    const from = this.arena;
+    const to = new Arena();
+    const slots = this.index.slots;
+    for (let place = 0; place < slots.length; place += 2) {
+      const unit = slots[place + 1];
+      if (unit === 0) continue;
+      const words = from.memory.words;
+      const bytes = HEAD_BYTES + 4 * words[4 * unit + 1] + words[4 * unit + 2];
+      const moved = to.allocate(words[4 * unit]);
+      const at = UNIT_BYTES * unit;
+      to.memory.bytes.set(from.memory.bytes.subarray(at, at + bytes), UNIT_BYTES * moved);
+      slots[place + 1] = moved;
+    }
+    this.arena = to;
+  }
+
+  #hasKey(unit: number, bytes: Uint8Array, keyOffset: number, keyBytes: number): boolean {
+    const memory = this.arena.memory;
+    const own = memory.bytes;
+    const at = UNIT_BYTES * unit + HEAD_BYTES + 4 * memory.words[4 * unit + 1];
+    if ((own[at] | (own[at + 1] << 8)) !== keyBytes + 1) return false;
+    const keyAt = at + KEY_AT;
+    for (let i = 0; i < keyBytes; i++) if (own[keyAt + i] !== bytes[keyOffset + i]) return false;
+    return true;
+  }
+
+  #copy(from: number, to: number, length: number): void {
+    if (this.#copyCount === COPIES_MAX) this.flush();
+    const copies = this.#copies;
+    const at = 3 * this.#copyCount++;
+    copies[at] = from;
+    copies[at + 1] = to;
+    copies[at + 2] = length;
+  }
+
+  /** Where field `number` of a record begins, when it has the name and value length of the source's. */
+  #sameField(unit: number, number: number, source: number): number {
+    const { bytes, words, view } = this.arena.memory;
+    const at = UNIT_BYTES * unit + words[4 * unit + 3 + number];
+    const nameBytes = bytes[at];
+    if (nameBytes !== this.#bytes[source]) return -1;
+    for (let i = 1; i <= nameBytes; i++) {
+      if (bytes[at + i] !== this.#bytes[source + FIELD_HEADER_BYTES - 1 + i]) return -1;
+    }
+    const valueBytes = view.getInt32(at + 1 + nameBytes, true);
+    return valueBytes === this.#view.getInt32(source + 1, true) ? at : -1;
+  }
+
+  /** Copies the value of the source's field over that of the same name and length. */
+  #copyValue(at: number, source: number): number {
+    const nameBytes = this.#bytes[source];
+    const valueBytes = this.#view.getInt32(source + 1, true);
+    const valueAt = source + FIELD_HEADER_BYTES + nameBytes;
+    this.#copy(valueAt, at + 5 + nameBytes, valueBytes);
+    return valueAt + valueBytes;
+  }
+
+  #updateInPlace(unit: number, fieldsOffset: number, fieldCount: number): boolean {
+    let source = fieldsOffset;
+    for (let i = 0; i < fieldCount; i++) {
+      const at = this.#findField(unit, source);
+      if (at < 0) return false;
+      source = this.#copyValue(at, source);
+    }
+    return true;
+  }
+
+  #replaceInPlace(unit: number, fieldsOffset: number, fieldCount: number): boolean {
+    if (this.arena.memory.words[4 * unit + 1] !== fieldCount) return false;
+    let source = fieldsOffset;
+    for (let i = 0; i < fieldCount; i++) {
+      const at = this.#sameField(unit, i, source);
+      if (at < 0) return false;
+      source = this.#copyValue(at, source);
+    }
+    return true;
+  }
+
+  /** Where the field of the source's name and value length begins, or -1. */
+  #findField(unit: number, source: number): number {
+    const words = this.arena.memory.words;
+    const fieldCount = words[4 * unit + 1];
+    const nameBytes = this.#bytes[source];
+    const guess = (this.#bytes[source + FIELD_HEADER_BYTES - 1 + nameBytes] + 7 * nameBytes) & 255;
+    const guessed = this.#guesses[guess];
+    if (guessed < fieldCount) {
+      const at = this.#sameField(unit, guessed, source);
+      if (at >= 0) return at;
+    }
+    let low = 0;
+    let high = fieldCount;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const at = UNIT_BYTES * unit + words[4 * unit + 3 + middle];
+      const order = this.#compareName(at, source);
+      if (order === 0) {
+        this.#guesses[guess] = middle;
+        return this.#sameField(unit, middle, source);
+      }
+      if (order < 0) low = middle + 1;
+      else high = middle;
+    }
+    return -1;
+  }
+
+  /** Order of the name of the field at `at` in the arena against that of the source's field. */
+  #compareName(at: number, source: number): number {
+    const own = this.arena.memory.bytes;
+    return compareBytes(
+      own,
+      at + 1,
+      own[at],
+      this.#bytes,
+      source + FIELD_HEADER_BYTES,
+      this.#bytes[source],
+    );
+  }
+
+  /** Plans the source's fields, sorted, the last of equal names only. Answers their count. */
+  #planSource(fieldsOffset: number, fieldCount: number): number {
+    if (this.#plan.length < fieldCount) this.#plan = new Int32Array(2 * fieldCount);
+    const plan = this.#plan;
+    const bytes = this.#bytes;
+    const nameAt = FIELD_HEADER_BYTES;
+    let at = fieldsOffset;
+    let sorted = true;
+    for (let i = 0; i < fieldCount; i++) {
+      plan[i] = at;
+      if (sorted && i > 0) {
+        const last = plan[i - 1];
+        sorted = compareBytes(bytes, last + nameAt, bytes[last], bytes, at + nameAt, bytes[at]) < 0;
+      }
+      at += nameAt + bytes[at] + this.#view.getInt32(at + 1, true);
+    }
+    if (sorted) return fieldCount;
+    // Equal names stay in the order of the source, so the last one is the one with the higher offset.
+    plan
+      .subarray(0, fieldCount)
+      .sort(
+        (a, b) => compareBytes(bytes, a + nameAt, bytes[a], bytes, b + nameAt, bytes[b]) || a - b,
+      );
+    let count = 0;
+    for (let i = 0; i < fieldCount; i++) {
+      const own = plan[i];
+      const next = plan[i + 1];
+      if (
+        i + 1 === fieldCount ||
+        compareBytes(bytes, own + nameAt, bytes[own], bytes, next + nameAt, bytes[next]) !== 0
+      ) {
+        plan[count++] = own;
+      }
+    }
+    return count;
+  }
+
+  /** Merges the planned fields with those of a record, whose entry goes to #old. */
+  #planMerge(unit: number, added: number): number {
+    const { bytes, words } = this.arena.memory;
+    const start = UNIT_BYTES * unit;
+    const fieldCount = words[4 * unit + 1];
+    const recordBytes = HEAD_BYTES + 4 * fieldCount + words[4 * unit + 2];
+    if (this.#old.length < recordBytes) {
+      this.#old = new Uint8Array(2 * recordBytes);
+      this.#oldView = new DataView(this.#old.buffer);
+    }
+    this.#old.set(bytes.subarray(start, start + recordBytes));
+    const source = this.#plan.slice(0, added);
+    if (this.#plan.length < fieldCount + added) {
+      this.#plan = new Int32Array(2 * (fieldCount + added));
+    }
+    let count = 0;
+    let i = 0;
+    let j = 0;
+    while (i < fieldCount || j < added) {
+      const offset = words[4 * unit + 3 + i];
+      const order =
+        i === fieldCount ? 1 : j === added ? -1 : this.#compareName(start + offset, source[j]);
+      this.#plan[count++] = order < 0 ? ~offset : source[j];
+      if (order <= 0) i++;
+      if (order >= 0) j++;
+    }
+    return count;
+  }
+
+  /** Writes the planned fields under the source's key, over record `old` or (0) as a new one. */
+  #write(old: number, hash: number, keyOffset: number, keyBytes: number, count: number): void {
+    const plan = this.#plan;
+    let valueBytes = 0;
+    for (let i = 0; i < count; i++) {
+      const at = plan[i];
+      valueBytes +=
+        at >= 0
+          ? 5 + this.#bytes[at] + this.#view.getInt32(at + 1, true)
+          : 5 + this.#old[~at] + this.#oldView.getInt32(~at + 1 + this.#old[~at], true);
+    }
+    const entryBytes = KEY_AT + keyBytes + 4 + valueBytes;
+    const sizeClass = classOf((HEAD_BYTES + 4 * count + entryBytes + UNIT_BYTES - 1) >>> 4);
+    let unit = old;
+    if (old === 0 || this.arena.memory.words[4 * old] !== sizeClass) {
+      if (old !== 0) this.arena.free(old, this.arena.memory.words[4 * old]);
+      unit = this.arena.allocate(sizeClass);
+      if (old === 0) this.index.fill(this.#place, hash, unit);
+      else this.index.slots[this.#place + 1] = unit;
+    }
+    const { bytes, words } = this.arena.memory;
+    words[4 * unit] = sizeClass;
+    words[4 * unit + 1] = count;
+    words[4 * unit + 2] = entryBytes;
+    const start = UNIT_BYTES * unit;
+    let at = start + HEAD_BYTES + 4 * count;
+    bytes[at] = keyBytes + 1;
+    bytes[at + 1] = (keyBytes + 1) >>> 8;
+    bytes[at + 2] = ENTRY.record;
+    at += KEY_AT;
+    for (let i = 0; i < keyBytes; i++) bytes[at + i] = this.#bytes[keyOffset + i];
+    at += keyBytes;
+    writeU32(bytes, at, valueBytes);
+    at += 4;
+    for (let i = 0; i < count; i++) {
+      words[4 * unit + 3 + i] = at - start;
+      at = plan[i] >= 0 ? this.#writeField(at, plan[i]) : this.#writeOldField(at, ~plan[i]);
+    }
+  }
+
+  #writeField(to: number, source: number): number {
+    const bytes = this.arena.memory.bytes;
+    const nameBytes = this.#bytes[source];
+    const valueBytes = this.#view.getInt32(source + 1, true);
+    bytes[to] = nameBytes;
+    for (let i = 0; i < nameBytes; i++) {
+      bytes[to + 1 + i] = this.#bytes[source + FIELD_HEADER_BYTES + i];
+    }
+    writeU32(bytes, to + 1 + nameBytes, valueBytes);
+    this.#copy(source + FIELD_HEADER_BYTES + nameBytes, to + 5 + nameBytes, valueBytes);
+    return to + 5 + nameBytes + valueBytes;
+  }
+
+  #writeOldField(to: number, from: number): number {
+    const nameBytes = this.#old[from];
+    const fieldBytes = 5 + nameBytes + this.#oldView.getInt32(from + 1 + nameBytes, true);
+    copyRange(this.#old, from, fieldBytes, this.arena.memory.bytes, to);
+    return to + fieldBytes;
+  }
+}
+
+/** Bytewise order; what begins with the other comes after it. */
+export function compareBytes(
+  a: Uint8Array,
+  aOffset: number,
+  aBytes: number,
+  b: Uint8Array,
+  bOffset: number,
+  bBytes: number,
+): number {
+  const length = Math.min(aBytes, bBytes);
+  for (let i = 0; i < length; i++) {
+    const difference = a[aOffset + i] - b[bOffset + i];
+    if (difference !== 0) return difference;
+  }
+  return aBytes - bBytes;
+}

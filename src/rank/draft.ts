@@ -1,0 +1,66 @@
+/** From what the core decided to what the writer records: names become headers and slots. */
+import { assert } from "../base/assert.ts";
+import { fromHex } from "../base/bytes.ts";
+import type { ProposalName, RoundSettlement, Vote } from "../consensus/effects.ts";
+import { ANSWER } from "../consensus/effects.ts";
+import { addVoter, makeAnswer, type VoteGroup, votersBytes } from "../ledger/settlement.ts";
+import type { DraftRound } from "../storage/ledger-writer.ts";
+import type { ProposalTable } from "./proposals.ts";
+
+export function draftRound(
+  settlement: RoundSettlement,
+  proposals: ProposalTable,
+  ranks: number,
+): DraftRound {
+  const included = [...settlement.included].sort((a, b) => a.rank - b.rank);
+  return {
+    round: settlement.round,
+    proposals: included.map(({ rank, hash }) => {
+      const held = proposals.get(settlement.round, rank, hash);
+      assert(held !== undefined, "what is recorded is held here");
+      return { rank, header: held.header, slots: held.slots };
+    }),
+    lost: settlement.lost.map(({ rank, hash }) => ({ rank, proposalHash: fromHex(hash) })),
+    votes: groupVotes(settlement.votes, included, settlement.lost, ranks),
+  };
+}
+
+/** Equal votes are grouped, so that evidence stays small. */
+function groupVotes(
+  votes: readonly Vote[],
+  included: readonly ProposalName[],
+  lost: readonly ProposalName[],
+  ranks: number,
+): VoteGroup[] {
+  const groups = new Map<string, VoteGroup>();
+  for (const vote of votes) {
+    const key = `${vote.digest}:${vote.effectsSlot}:${vote.effectsDigest}`;
+    let group = groups.get(key);
+    if (group === undefined) {
+      group = {
+        answers: answersOf(vote, included, lost),
+        effectsSlot: vote.effectsSlot,
+        effectsDigest: fromHex(vote.effectsDigest),
+        voters: new Uint8Array(votersBytes(ranks)),
+      };
+      groups.set(key, group);
+    }
+    addVoter(group.voters, vote.rank);
+  }
+  return [...groups.values()];
+}
+
+/** Upper six bits: which hash of that rank, counted over the included and then the lost. */
+function answersOf(
+  vote: Vote,
+  included: readonly ProposalName[],
+  lost: readonly ProposalName[],
+): Uint8Array {
+  return vote.answers.map((answer, rank) => {
+    if (answer === ANSWER.none) return 0;
+    const named = [...included, ...lost].filter((name) => name.rank === rank);
+    const index = named.findIndex(({ hash }) => hash === vote.hashes?.[rank]);
+    assert(index >= 0, "a record names every hash that its votes name");
+    return makeAnswer(answer, index);
+  });
+}

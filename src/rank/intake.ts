@@ -1,0 +1,222 @@
+/**
+ * Intake of a rank: the LedgerService that the generator and the gateway see. Checks each
+ * transaction, computes the txnIDs of a batch at once and queues them in shared memory. Full means
+ * a refusal that the caller sees, never a loss. Main thread.
+ */
+import { kernels } from "../base/kernels.ts";
+import type { Chain } from "../ledger/chain.ts";
+import { OUTCOME } from "../ledger/receipt.ts";
+import {
+  type LedgerService,
+  type ReceiptBatch,
+  SUBMIT,
+  type TransactionBatch,
+} from "../ledger/service.ts";
+import {
+  checkTransaction,
+  lastValidRoundOf,
+  senderOf,
+  sequenceOf,
+} from "../ledger/transaction.ts";
+import { VERDICT } from "../ledger/verdict.ts";
+import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
+import { DUPLICATE, FULL } from "../queue/keyed-fifo.ts";
+import type { TransactionQueue } from "../queue/transaction-queue.ts";
+
+export interface IntakeCounters {
+  accepted: number;
+  refusedFull: number;
+  duplicates: number;
+  settled: number;
+  malformed: number;
+}
+
+export class Intake implements LedgerService {
+  readonly chainId: Uint8Array;
+  readonly rank: number;
+  readonly ranks: number;
+  readonly counters: IntakeCounters = {
+    accepted: 0,
+    refusedFull: 0,
+    duplicates: 0,
+    settled: 0,
+    malformed: 0,
+  };
+  stopping = false;
+  private readonly chain: Chain;
+  private readonly queue: TransactionQueue;
+  private readonly onAccepted: () => void;
+  private readonly listeners: ((batch: ReceiptBatch) => void)[] = [];
+  // Scratch of one batch: what passed the checks, in order.
+  private ids = new Uint8Array(32 * 1024);
+  private spans = new Uint32Array(2 * 1024);
+  private places = new Int32Array(1024);
+  private tags = new Int32Array(1024);
+  private times = new Float64Array(1024);
+  private slots = new Int32Array(1024);
+
+  constructor(options: {
+    chain: Chain;
+    rank: number;
+    ranks: number;
+    queue: TransactionQueue;
+    onAccepted: () => void;
+  }) {
+    this.chain = options.chain;
+    this.chainId = options.chain.chainId;
+    this.rank = options.rank;
+    this.ranks = options.ranks;
+    this.queue = options.queue;
+    this.onAccepted = options.onAccepted;
+  }
+
+  lastRound(): number {
+    return this.chain.settledRound;
+  }
+
+  attach(onReceipts: (batch: ReceiptBatch) => void): number {
+    return this.listeners.push(onReceipts) - 1;
+  }
+
+  /** Hands receipts to the owner of these transactions. */
+  deliver(owner: number, batch: ReceiptBatch): void {
+    this.listeners[owner]?.(batch);
+  }
+
+  submit(owner: number, batch: TransactionBatch, from: number, statuses: Uint8Array): number {
+    const wanted = batch.count - from;
+    this.reserveScratch(wanted);
+    let passed = 0;
+    for (let i = from; i < batch.count; i++) {
+      const status = this.check(batch.bytes, batch.spans[2 * i], batch.spans[2 * i + 1]);
+      statuses[i] = status;
+      if (status !== SUBMIT.ACCEPTED) continue;
+      this.spans[2 * passed] = batch.spans[2 * i];
+      this.spans[2 * passed + 1] = batch.spans[2 * i + 1];
+      this.tags[passed] = batch.tags[i];
+      this.times[passed] = batch.times[i];
+      this.places[passed++] = i;
+    }
+    kernels.leafHashes(batch.bytes, this.spans, passed, this.ids, 0);
+    const end = this.push(owner, batch, passed, statuses);
+    if (end > 0) this.onAccepted();
+    if (end < passed) {
+      this.counters.refusedFull++;
+      for (let k = end; k < passed; k++) statuses[this.places[k]] = SUBMIT.FULL;
+      return this.places[end];
+    }
+    return batch.count;
+  }
+
+  /** Structure, chain and validity window; what depends on state is left to execution. */
+  private check(bytes: Uint8Array, offset: number, length: number): number {
+    if (this.stopping) return SUBMIT.STOPPING;
+    const verdict = checkTransaction(bytes, offset, length, this.chainId);
+    if (verdict !== VERDICT.OK) {
+      this.counters.malformed++;
+      return verdict === VERDICT.WRONG_CHAIN ? SUBMIT.WRONG_CHAIN : SUBMIT.MALFORMED;
+    }
+    const lastValid = lastValidRoundOf(bytes, offset);
+    const settled = this.chain.settledRound;
+    if (lastValid > settled + VALIDITY_ROUNDS_MAX) return SUBMIT.BEYOND_WINDOW;
+    if (lastValid <= settled) return this.expired(bytes, offset, length);
+    return SUBMIT.ACCEPTED;
+  }
+
+  /** Past its last round a transaction may still be remembered as executed. */
+  private expired(bytes: Uint8Array, offset: number, length: number): number {
+    const id = new Uint8Array(32);
+    kernels.leafHashes(bytes, Uint32Array.of(offset, length), 1, id, 0);
+    const outcome = this.lookup(senderOf(bytes, offset), sequenceOf(bytes, offset), id);
+    return outcome === undefined ? SUBMIT.EXPIRED : SUBMIT.SETTLED;
+  }
+
+  private push(
+    owner: number,
+    batch: TransactionBatch,
+    passed: number,
+    statuses: Uint8Array,
+  ): number {
+    const { ids, spans, slots, tags, times } = this;
+    const payload = batch.bytes;
+    let from = 0;
+    while (from < passed) {
+      // A resent transaction that is executed already must not take effect in the queue again.
+      const end = this.skipSettled(batch, from, passed, statuses);
+      if (end > from) {
+        const pushed = this.queue.accept({
+          ids,
+          payload,
+          spans,
+          from,
+          count: end,
+          slots,
+          owner,
+          tags,
+          times,
+        });
+        for (let k = from; k < pushed; k++) {
+          if (slots[k] >= 0) this.counters.accepted++;
+          else if (slots[k] === DUPLICATE) {
+            this.counters.duplicates++;
+            statuses[this.places[k]] = SUBMIT.DUPLICATE_PENDING;
+          } else if (slots[k] !== FULL) statuses[this.places[k]] = SUBMIT.MALFORMED;
+        }
+        if (pushed < end) return pushed;
+      }
+      from = end;
+      if (from < passed) {
+        this.counters.settled++;
+        statuses[this.places[from++]] = SUBMIT.SETTLED;
+      }
+    }
+    return passed;
+  }
+
+  /** The index of the first transaction from `from` on whose outcome is known already. */
+  private skipSettled(
+    batch: TransactionBatch,
+    from: number,
+    passed: number,
+    _statuses: Uint8Array,
+  ): number {
+    for (let k = from; k < passed; k++) {
+      const offset = this.spans[2 * k];
+      const sender = senderOf(batch.bytes, offset);
+      if (!this.chain.state.remembers(sender, sequenceOf(batch.bytes, offset))) continue;
+      const id = this.ids.subarray(32 * k, 32 * k + 32);
+      if (this.lookup(sender, sequenceOf(batch.bytes, offset), id) !== undefined) return k;
+    }
+    return passed;
+  }
+
+  private reserveScratch(count: number): void {
+    if (this.places.length >= count) return;
+    this.ids = new Uint8Array(32 * count);
+    this.spans = new Uint32Array(2 * count);
+    this.places = new Int32Array(count);
+    this.tags = new Int32Array(count);
+    this.times = new Float64Array(count);
+    this.slots = new Int32Array(count);
+  }
+
+  read(key: Uint8Array) {
+    return this.chain.state.read(key);
+  }
+  has(key: Uint8Array): boolean {
+    return this.chain.state.has(key);
+  }
+  scan(start: Uint8Array, count: number): Uint8Array[] {
+    return this.chain.state.scan(start, count);
+  }
+  balance(account: number): number {
+    return this.chain.state.balance(account);
+  }
+  lookup(sender: number, sequence: number, txnID: Uint8Array): number | undefined {
+    const outcome = this.chain.state.lookup(sender, sequence, txnID);
+    return outcome === OUTCOME.DUPLICATE ? undefined : outcome;
+  }
+  stamp() {
+    return this.chain.stamp();
+  }
+}

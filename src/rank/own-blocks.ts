@@ -1,0 +1,137 @@
+/**
+ * Own blocks whose fate is not final: which of this rank's transactions wait for which receipt.
+ * The transactions themselves stay in the transaction queue, split off as one chain a block, so
+ * that giving them back or settling them is O(1). Main thread.
+ */
+import { assert } from "../base/assert.ts";
+import type { ReceiptBatch } from "../ledger/service.ts";
+import type { BlockQueue } from "../queue/block-queue.ts";
+import { type Chain, NONE } from "../queue/keyed-fifo.ts";
+import type { TransactionQueue } from "../queue/transaction-queue.ts";
+
+interface OwnBlock {
+  readonly chain: Chain;
+  outcomes: Uint8Array | undefined;
+}
+
+/** Receipts of one owner, collected in reused arrays. */
+class Collector {
+  count = 0;
+  tags = new Int32Array(1024);
+  times = new Float64Array(1024);
+  outcomes = new Uint8Array(1024);
+  ids = new Uint8Array(32 * 1024);
+
+  grow(): void {
+    const capacity = 2 * this.tags.length;
+    const grown = new Collector();
+    grown.tags = new Int32Array(capacity);
+    grown.times = new Float64Array(capacity);
+    grown.outcomes = new Uint8Array(capacity);
+    grown.ids = new Uint8Array(32 * capacity);
+    for (const field of ["tags", "times", "outcomes", "ids"] as const) {
+      (grown[field] as Uint8Array).set(this[field] as Uint8Array);
+      (this[field] as unknown) = grown[field];
+    }
+  }
+
+  batch(level: "agreed" | "final"): ReceiptBatch {
+    const { count, tags, times, outcomes, ids } = this;
+    return { level, count, tags, times, outcomes, ids };
+  }
+}
+
+export class OwnBlocks {
+  private readonly transactions: TransactionQueue;
+  private readonly deliver: (owner: number, batch: ReceiptBatch) => void;
+  private readonly rounds = new Map<number, OwnBlock[]>();
+  private readonly collectors: Collector[] = [];
+  inFlight = 0;
+
+  constructor(
+    transactions: TransactionQueue,
+    deliver: (owner: number, batch: ReceiptBatch) => void,
+  ) {
+    this.transactions = transactions;
+    this.deliver = deliver;
+  }
+
+  /** Takes over the transactions of these blocks of the outgoing queue. */
+  add(round: number, outgoing: BlockQueue, slots: readonly number[]): void {
+    const { words, times } = outgoing.fifo;
+    const blocks = slots.map((slot): OwnBlock => {
+      const chain = { head: times[2 * slot], tail: times[2 * slot + 1], count: words[4 * slot + 1] };
+      this.inFlight += chain.count;
+      return { chain, outcomes: undefined };
+    });
+    this.rounds.set(round, blocks);
+  }
+
+  has(round: number): boolean {
+    return this.rounds.has(round);
+  }
+
+  /** Block `index` of own proposal of `round` was executed. */
+  executed(round: number, index: number, outcomes: Uint8Array): void {
+    const block = this.rounds.get(round)?.[index];
+    assert(block !== undefined, "an own block that is executed was proposed");
+    block.outcomes = outcomes;
+  }
+
+  agreed(round: number): void {
+    for (const { chain } of this.rounds.get(round) ?? []) this.collect(chain, undefined);
+    this.flush("agreed");
+  }
+
+  /** The round is final with these blocks in it: receipts go out, the transactions are done. */
+  settle(round: number): void {
+    for (const { chain, outcomes } of this.rounds.get(round) ?? []) {
+      assert(outcomes !== undefined, "own blocks of a final round were executed");
+      this.collect(chain, outcomes);
+      this.inFlight -= chain.count;
+      this.transactions.settle(chain);
+    }
+    this.rounds.delete(round);
+    this.flush("final");
+  }
+
+  /** The round is final without these blocks: their transactions wait again. */
+  giveBack(round: number): number {
+    const blocks = this.rounds.get(round) ?? [];
+    this.rounds.delete(round);
+    let count = 0;
+    // Last block first: each goes before the one that followed it.
+    for (const { chain } of blocks.toReversed()) {
+      count += chain.count;
+      this.transactions.retryLater(chain);
+    }
+    this.inFlight -= count;
+    return count;
+  }
+
+  private collect(chain: Chain, outcomes: Uint8Array | undefined): void {
+    const { fifo } = this.transactions;
+    const { words, times, ids } = fifo;
+    let slot = chain.head;
+    for (let i = 0; i < chain.count; i++) {
+      assert(slot !== NONE, "a chain has as many elements as it says");
+      const owner = words[4 * slot];
+      const to = (this.collectors[owner] ??= new Collector());
+      if (to.count === to.tags.length) to.grow();
+      const at = to.count++;
+      to.tags[at] = words[4 * slot + 1];
+      to.times[at] = times[2 * slot];
+      to.outcomes[at] = outcomes === undefined ? 0 : outcomes[i];
+      for (let k = 0; k < 32; k++) to.ids[32 * at + k] = ids[32 * slot + k];
+      slot = fifo.next(slot);
+    }
+  }
+
+  private flush(level: "agreed" | "final"): void {
+    for (const [owner, collector] of this.collectors.entries()) {
+      if (collector === undefined || collector.count === 0) continue;
+      this.deliver(owner, collector.batch(level));
+      collector.count = 0;
+    }
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * The proposals of the open rounds: headers and where their blocks lie in the incoming queue. The
+ * blocks themselves stay in shared memory; nothing here is a copy of them. Main thread.
+ */
+import { assert } from "../base/assert.ts";
+import { toHex } from "../base/bytes.ts";
+import { createBlockLocation, idsOffsetOf, locateBlock } from "../ledger/block.ts";
+import { encodeProposalParts, type Proposal } from "../ledger/proposal.ts";
+import { MESSAGE, ENVELOPE_BYTES } from "./envelope.ts";
+import { type BlockQueue, INCOMING_PENDING } from "../queue/block-queue.ts";
+
+export interface HeldProposal {
+  readonly round: number;
+  readonly rank: number;
+  readonly hash: string;
+  /** The 152 bytes that travelled, and their MAC: enough to hand the proposal on. */
+  readonly header: Uint8Array;
+  readonly mac: Uint8Array;
+  readonly anchor: string;
+  readonly slots: readonly number[];
+  readonly txnCount: number;
+  /** Every block was judged good (or built here): it may be executed. */
+  checked: boolean;
+  /** A worker is reading and writing its slots: they may not be given back yet. */
+  checking: boolean;
+  /** Given up while it was being checked. */
+  dropped: boolean;
+}
+
+const location = createBlockLocation();
+
+export class ProposalTable {
+  private readonly incoming: BlockQueue;
+  private readonly rounds = new Map<number, HeldProposal[]>();
+
+  constructor(incoming: BlockQueue) {
+    this.incoming = incoming;
+  }
+
+  get(round: number, rank: number, hash: string): HeldProposal | undefined {
+    return this.rounds.get(round)?.find((held) => held.rank === rank && held.hash === hash);
+  }
+
+  /** The first proposal of a rank in a round. */
+  ofRank(round: number, rank: number): HeldProposal | undefined {
+    return this.rounds.get(round)?.find((held) => held.rank === rank);
+  }
+
+  /** Copies the blocks into the incoming queue. Undefined when it has no room: try again later. */
+  hold(
+    proposal: Proposal,
+    options: { mac: Uint8Array; hash: Uint8Array; blockHashes: Uint8Array },
+  ): HeldProposal | undefined {
+    const { header, blocks } = proposal;
+    const slots: number[] = [];
+    for (const [index, block] of blocks.entries()) {
+      locateBlock(block, 0, block.length, location);
+      const slot = this.place(block, 0, block.length, location.txnCounter);
+      if (slot < 0 || !this.commit(slot, options.blockHashes, index, header.rank, header.round)) {
+        this.release(slots);
+        return undefined;
+      }
+      slots.push(slot);
+    }
+    return this.keep({
+      round: header.round,
+      rank: header.rank,
+      hash: toHex(options.hash),
+      header: proposal.headerBytes.slice(),
+      mac: options.mac.slice(),
+      anchor: toHex(header.anchor),
+      slots,
+      txnCount: header.txnCount,
+      checked: false,
+      checking: false,
+      dropped: false,
+    });
+  }
+
+  /** Own blocks: from the outgoing queue, with the txnIDs that lie behind each. */
+  holdOwn(
+    held: Omit<HeldProposal, "slots" | "checked" | "checking" | "dropped">,
+    outgoing: BlockQueue,
+    sources: readonly number[],
+    blockHashes: Uint8Array,
+  ): HeldProposal | undefined {
+    const slots: number[] = [];
+    for (const [index, source] of sources.entries()) {
+      const at = outgoing.messageOffset(source);
+      const length = outgoing.messageLength(source);
+      const count = outgoing.fifo.words[4 * source + 1];
+      const slot = this.place(outgoing.fifo.bytes, at, length, count);
+      if (slot < 0 || !this.commit(slot, blockHashes, index, held.rank, held.round)) {
+        this.release(slots);
+        return undefined;
+      }
+      const ids = at + idsOffsetOf(length);
+      const { bytes } = this.incoming.fifo;
+      bytes.set(outgoing.fifo.bytes.subarray(ids, ids + 32 * count), this.incoming.idsOffset(slot));
+      slots.push(slot);
+    }
+    return this.keep({ ...held, slots, checked: true, checking: false, dropped: false });
+  }
+
+  private place(bytes: Uint8Array, at: number, length: number, txnCount: number): number {
+    const slot = this.incoming.reserve(length, txnCount);
+    if (slot < 0) return slot;
+    this.incoming.fifo.bytes.set(bytes.subarray(at, at + length), this.incoming.messageOffset(slot));
+    return slot;
+  }
+
+  private commit(slot: number, hashes: Uint8Array, index: number, rank: number, round: number) {
+    const { fifo } = this.incoming;
+    fifo.words[4 * slot] = rank;
+    fifo.words[4 * slot + 1] = round % 0x7fff_ffff;
+    if (fifo.commit(slot, INCOMING_PENDING, hashes, 32 * index) >= 0) return true;
+    fifo.discard(slot); // the same block is there already: a replay
+    return false;
+  }
+
+  private keep(held: HeldProposal): HeldProposal {
+    const others = this.rounds.get(held.round);
+    if (others === undefined) this.rounds.set(held.round, [held]);
+    else others.push(held);
+    return held;
+  }
+
+  /** Proposals that wait for their anchor to become known. */
+  *unchecked(): Iterable<HeldProposal> {
+    for (const round of this.rounds.values())
+      for (const held of round) if (!held.checked) yield held;
+  }
+
+  /** A proposal that was found bad: its blocks are of no further use. */
+  drop(held: HeldProposal): void {
+    const others = this.rounds.get(held.round);
+    assert(others !== undefined, "a held proposal is in the table");
+    this.rounds.set(
+      held.round,
+      others.filter((other) => other !== held),
+    );
+    this.giveUp(held);
+  }
+
+  private giveUp(held: HeldProposal): void {
+    held.dropped = true;
+    if (!held.checking) this.release(held.slots);
+  }
+
+  /** The worker has let go of the slots. True when the proposal still matters. */
+  checkEnded(held: HeldProposal): boolean {
+    held.checking = false;
+    if (held.dropped) this.release(held.slots);
+    return !held.dropped;
+  }
+
+  /** The round is settled: its blocks are executed or lost. */
+  forget(round: number): void {
+    for (const held of this.rounds.get(round) ?? []) this.giveUp(held);
+    this.rounds.delete(round);
+  }
+
+  private release(slots: readonly number[]): void {
+    for (const slot of slots) this.incoming.fifo.remove(slot);
+  }
+
+  /** The envelope of a proposal, ready to send: the bytes that travelled. */
+  envelope(held: HeldProposal): Uint8Array {
+    const { fifo } = this.incoming;
+    const blocks = held.slots.map((slot) => {
+      const at = this.incoming.messageOffset(slot);
+      return fifo.bytes.subarray(at, at + this.incoming.messageLength(slot));
+    });
+    const { parts, length } = encodeProposalParts(held.header, blocks);
+    const envelope = new Uint8Array(ENVELOPE_BYTES + length);
+    envelope[0] = MESSAGE.proposal;
+    envelope.set(held.mac, 1);
+    let offset = ENVELOPE_BYTES;
+    for (const part of parts) {
+      envelope.set(part, offset);
+      offset += part.length;
+    }
+    return envelope;
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * From nothing to a running rank: opens the ledger directory, replays it, forms the epoch and
+ * starts the loop. The order matters: rank 0 makes the ledger before the others look for it.
+ */
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { toHex } from "../base/bytes.ts";
+import { BaashError, EXIT } from "../base/errors.ts";
+import type { RankConfig } from "../config.ts";
+import { Chain } from "../ledger/chain.ts";
+import { createGenesis, parseGenesis } from "../ledger/genesis.ts";
+import { generateSigningKey } from "../ledger/keys.ts";
+import { createLedgerKeyFile, ledgerKeyPath, loadLedgerKey } from "../ledger/ledger-key.ts";
+import { BLOCK_TXNS_MAX, MESSAGE_BYTES_MAX } from "../limits.ts";
+import { BlockQueue } from "../queue/block-queue.ts";
+import { TransactionQueue } from "../queue/transaction-queue.ts";
+import type { LedgerStorage, Opened } from "../storage/storage-service.ts";
+import { openMpiTransport } from "../transport/mpi.ts";
+import type { Transport } from "../transport/transport.ts";
+import { DEFAULT_SETTINGS, type RankEvents, type RankSettings } from "./context.ts";
+import { formEpoch, step } from "./epoch.ts";
+import { Handshake } from "./handshake.ts";
+import { RankLoop } from "./loop.ts";
+import type { Clock } from "./ports.ts";
+import { ThreadPool } from "./thread-pool.ts";
+import { WriterThread } from "./writer-thread.ts";
+
+export const START_TIMEOUT_MS = 120_000;
+const LANES = 4;
+
+export const REAL_CLOCK: Clock = {
+  now: () => performance.now(),
+  wall: () => performance.timeOrigin + performance.now(),
+  schedule(at, callback) {
+    const timer = setTimeout(callback, Math.max(0, at - performance.now()));
+    return () => clearTimeout(timer);
+  },
+};
+
+export interface RunningRank {
+  readonly loop: RankLoop;
+  readonly transport: Transport;
+  readonly storage: WriterThread;
+  readonly pool: ThreadPool;
+  readonly chain: Chain;
+  readonly opened: Opened;
+  readonly settings: RankSettings;
+}
+
+export interface StartHooks {
+  readonly events: RankEvents;
+  /** A worker died or the addon failed: the rank ends. */
+  onFailure(error: unknown): void;
+  /** A sentence for whoever waits; only rank 0 says it. */
+  onWait(sentence: string): void;
+}
+
+export function openTransport(): Promise<Transport> {
+  return openMpiTransport({
+    lanes: LANES,
+    arenaBytes: 4 * MESSAGE_BYTES_MAX,
+    messageBytesMax: MESSAGE_BYTES_MAX,
+  });
+}
+
+export async function startRank(
+  config: RankConfig,
+  transport: Transport,
+  hooks: StartHooks,
+): Promise<RunningRank> {
+  const handshake = new Handshake(transport, START_TIMEOUT_MS);
+  const incarnation = new Uint8Array(randomBytes(8));
+  const queues = createQueues(transport.size);
+  const storage = new WriterThread(queues.incoming, hooks.onFailure);
+  const opened = await openTogether(config, transport, handshake, storage, incarnation);
+  const genesis = parseGenesis(opened.genesis, `${config.ledger}/genesis`);
+  const keyPath = config.ledgerKey ?? ledgerKeyPath(genesis.chainId, process.env);
+  const ledgerKey = loadLedgerKey(keyPath, genesis.ledgerKey);
+  const chain = await replay(new Chain(genesis), storage);
+  const session = await formEpoch({
+    transport,
+    handshake,
+    storage,
+    chain,
+    clock: REAL_CLOCK,
+    entropy: { bytes: (length) => new Uint8Array(randomBytes(length)) },
+    ledgerKey,
+    incarnation,
+    takeoverMs: config.takeoverMs,
+    onWait: hooks.onWait,
+  });
+  const pool = new ThreadPool(queues, poolOptions(config, transport.ranksOnHost.length));
+  pool.start(hooks.onFailure);
+  const settings = rankSettings(config, queues.incoming, transport.size);
+  const loop = new RankLoop({
+    clock: REAL_CLOCK,
+    transport,
+    pool,
+    storage,
+    chain,
+    session,
+    settings,
+    ...queues,
+    events: hooks.events,
+  });
+  loop.start();
+  for (const { from, bytes } of handshake.early.splice(0)) loop.replay(from, bytes);
+  return { loop, transport, storage, pool, chain, opened, settings };
+}
+
+/** Untouched memory of a shared buffer costs nothing: sizes are bounds, not what is used. */
+function createQueues(ranks: number) {
+  const incomingBytes = ranks > 8 ? 64 << 20 : 256 << 20;
+  return {
+    transactions: TransactionQueue.create({ slots: 1 << 17, arenaBytes: 128 << 20 }),
+    outgoing: BlockQueue.create({ slots: 8192, arenaBytes: 64 << 20 }),
+    incoming: BlockQueue.create({ slots: 1 << 16, arenaBytes: incomingBytes }),
+  };
+}
+
+/**
+ * Threads follow the cores that this rank has for itself. Below one core a rank keeps one worker of
+ * each kind for large work and does the small inline.
+ */
+function poolOptions(config: RankConfig, ranksOnHost: number) {
+  const cores = availableParallelism() / ranksOnHost;
+  const workers = Math.max(1, Math.floor(cores / 2));
+  return {
+    transactionWorkers: config.transactionWorkers ?? Math.min(workers, 2),
+    blockWorkers: config.blockWorkers ?? workers,
+    inlineTransactionsMax: config.inlineTransactions ?? (cores < 2 ? BLOCK_TXNS_MAX : 64),
+  };
+}
+
+function rankSettings(config: RankConfig, incoming: BlockQueue, ranks: number): RankSettings {
+  const arenaBytes = incoming.fifo.bytes.length;
+  return {
+    ...DEFAULT_SETTINGS,
+    blockTransactions: config.blockTransactions,
+    blockDelayMs: config.blockDelayMs,
+    roundIntervalMs: config.roundIntervalMs,
+    pipelineDepth: config.pipelineDepth,
+    checkpointRecords: config.checkpointRecords,
+    lanes: LANES,
+    // Sixteen open rounds of every rank fit the incoming queue.
+    proposalBytesMax: Math.min(2 << 20, Math.floor(arenaBytes / (16 * ranks))),
+  };
+}
+
+/** Rank 0 creates or opens the directory; the others only open what is there afterwards. */
+async function openTogether(
+  config: RankConfig,
+  transport: Transport,
+  handshake: Handshake,
+  storage: LedgerStorage,
+  incarnation: Uint8Array,
+): Promise<Opened> {
+  const options = {
+    directory: config.ledger,
+    incarnation: toHex(incarnation),
+    force: config.force,
+  };
+  let opened: Opened | undefined;
+  let failure: unknown;
+  if (transport.rank === 0) {
+    try {
+      opened = await openOrCreate(config, storage, options);
+    } catch (error) {
+      failure = error;
+    }
+  }
+  const word = Uint8Array.of(failure === undefined ? 1 : 0);
+  const [first] = await handshake.gather("opening the ledger directory", word, 16);
+  if (failure !== undefined) throw failure;
+  if (first[0] !== 1) throw new BaashError("OTHER_RANK_FAILED", "", { exitCode: EXIT.unavailable });
+  return opened ?? (await storage.open(options));
+}
+
+async function openOrCreate(
+  config: RankConfig,
+  storage: LedgerStorage,
+  options: { directory: string; incarnation: string; force: boolean },
+): Promise<Opened> {
+  if (existsSync(`${config.ledger}/genesis`)) return storage.open(options);
+  const ledgerKey = generateSigningKey();
+  const { genesis, bytes } = createGenesis(
+    {
+      created: Date.now(),
+      nonce: new Uint8Array(randomBytes(16)),
+      difficulty: config.difficulty,
+      storageDifficulty: config.storageDifficulty,
+      blockTransactionsMax: BLOCK_TXNS_MAX,
+      supply: config.supply,
+    },
+    ledgerKey,
+  );
+  // The key first: a ledger without its key could never be written to.
+  const path = config.ledgerKey ?? ledgerKeyPath(genesis.chainId, process.env);
+  createLedgerKeyFile(path, ledgerKey.privateKey);
+  return storage.open({ ...options, genesis: bytes });
+}
+
+/** The newest snapshot, then every record after it. */
+async function replay(empty: Chain, storage: LedgerStorage): Promise<Chain> {
+  let chain = empty;
+  await storage.recover(
+    (_head, payload) => {
+      try {
+        chain = Chain.restore(empty.genesis, payload);
+      } catch {
+        return false;
+      }
+      return true;
+    },
+    (bytes) => step(chain, bytes),
+  );
+  return chain;
+}

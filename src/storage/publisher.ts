@@ -1,0 +1,156 @@
+/**
+ * Publish = link: the one way in which storage gives a file its final name. Used for genesis,
+ * records, segments, snapshots and heads. Runs in the writer worker.
+ *
+ *   write temp (O_EXCL) and sync it → link → sync the directory → look again → unlink the temp
+ *
+ * Invariants: a temp name is never used twice; no file is synced again after a sync of it failed
+ * (the kernel has marked its lost pages clean), it is written anew from memory; "won" is said only
+ * after the syncs returned and a fresh look showed the same bytes under the name.
+ */
+import { assert } from "../base/assert.ts";
+import { type BaashError, errorCode } from "../base/errors.ts";
+import type { Content, FileOps } from "./file-ops.ts";
+import { isAbsent, isFull, isStale, isSystemError } from "./file-ops.ts";
+import { tempName } from "./paths.ts";
+import { fullError, ioError, unknownError } from "./storage-errors.ts";
+
+/** Writing anew helps against a bad page or a moment's trouble; more is a job for another host. */
+const ATTEMPTS_MAX = 3;
+
+export type Seen = "same" | "different" | "absent";
+
+export interface Publication {
+  readonly directory: string;
+  readonly name: string;
+  readonly content: Content;
+  /** Compares what has the name with what should; needed where the content is made on the fly. */
+  readonly look?: (path: string) => Promise<Seen>;
+}
+
+export type Published =
+  /** Durable under its name, with our bytes. */
+  | { readonly outcome: "won" }
+  /** Somebody else's bytes have the name. */
+  | { readonly outcome: "lost" }
+  /** Linked perhaps, durable perhaps: nothing may be called final on the strength of it. */
+  | { readonly outcome: "unknown"; readonly error: BaashError };
+
+export class Publisher {
+  readonly ops: FileOps;
+  readonly incarnation: string;
+  #counter = 0;
+
+  constructor(ops: FileOps, incarnation: string) {
+    assert(/^[0-9a-f]{16}$/.test(incarnation), "an incarnation is 16 hex digits");
+    this.ops = ops;
+    this.incarnation = incarnation;
+  }
+
+  /** A word that no process ever uses again. */
+  unique(): string {
+    return `${this.incarnation}-${this.#counter++}`;
+  }
+
+  /**
+   * Throws ENOENT when the directory is gone (the caller knows why), STORAGE_FULL or STORAGE_IO
+   * when nothing was published.
+   */
+  async publish(publication: Publication): Promise<Published> {
+    const path = `${publication.directory}/${publication.name}`;
+    const look = publication.look ?? ((at) => this.#compare(at, publication.content));
+    let lastError: unknown = new Error("no attempt was made");
+    let linkedOnce = false;
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const temp = `${publication.directory}/${tempName(this.unique())}`;
+      try {
+        await this.ops.writeExclusive(temp, publication.content);
+      } catch (error) {
+        await this.#discard(temp);
+        if (isFull(error)) throw fullError(path, error);
+        if (isAbsent(error) || !isSystemError(error)) throw error;
+        lastError = error;
+        continue;
+      }
+      try {
+        await this.ops.link(temp, path);
+      } catch (error) {
+        if (isFull(error)) {
+          await this.#discard(temp);
+          throw fullError(path, error);
+        }
+        lastError = error;
+        // EEXIST, but also any other error, may hide a success: a retransmitted call. Only the
+        // bytes tell. Absent: the temp is discarded, so a call still under way can link no more.
+        const seen = await this.#lookSafely(look, path, temp);
+        if (seen !== "same") {
+          await this.#discard(temp);
+          if (seen === "different") return { outcome: "lost" };
+          if (seen === "absent") continue;
+          return { outcome: "unknown", error: unknownError(path, seen.error) };
+        }
+      }
+      linkedOnce = true;
+      const syncError = await this.#syncDirectory(publication.directory);
+      const seen =
+        syncError === undefined ? await this.#lookSafely(look, path, temp) : { error: syncError };
+      await this.#discard(temp);
+      if (seen === "same") return { outcome: "won" };
+      if (seen === "different") return { outcome: "lost" };
+      if (seen !== "absent") return { outcome: "unknown", error: unknownError(path, seen.error) };
+      // Linked, synced and gone: the server restarted and forgot. Publish again from memory.
+      lastError = new Error("the link vanished after it was synced");
+    }
+    if (linkedOnce) return { outcome: "unknown", error: unknownError(path, lastError) };
+    throw ioError(path, lastError);
+  }
+
+  /** A stale handle is not a failed sync: open again by path, once. EIO is never tried again. */
+  async #syncDirectory(directory: string): Promise<unknown> {
+    try {
+      await this.ops.syncDirectory(directory);
+      return undefined;
+    } catch (first) {
+      if (!isStale(first)) return first;
+    }
+    try {
+      await this.ops.syncDirectory(directory);
+      return undefined;
+    } catch (second) {
+      return second;
+    }
+  }
+
+  async #lookSafely(
+    look: (path: string) => Promise<Seen>,
+    path: string,
+    temp: string,
+  ): Promise<Seen | { error: unknown }> {
+    try {
+      return await look(path);
+    } catch (error) {
+      if (isSystemError(error)) return { error };
+      await this.#discard(temp);
+      throw error;
+    }
+  }
+
+  async #compare(path: string, content: Content): Promise<Seen> {
+    assert(typeof content !== "function", "content made on the fly brings its own look");
+    try {
+      return (await this.ops.holds(path, content)) ? "same" : "different";
+    } catch (error) {
+      if (isAbsent(error)) return "absent";
+      throw error;
+    }
+  }
+
+  /** A temp that cannot be removed is only litter: the cleaner takes it later. */
+  async #discard(temp: string): Promise<void> {
+    try {
+      await this.ops.unlink(temp);
+    } catch (error) {
+      assert(errorCode(error) !== "EISDIR", "a temporary name is never a directory");
+    }
+  }
+}

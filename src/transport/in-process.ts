@@ -1,0 +1,197 @@
+/**
+ * The transport's twin for simulations: N endpoints over a network model in one thread. Time is a
+ * virtual clock, chance a seeded generator: the same seed gives the same run. It is as unkind as MPI
+ * is: views are overwritten when a handler returns, and a collective with a dead or cut-off rank
+ * completes at some ranks and hangs at others.
+ */
+import { assert } from "../base/assert.ts";
+import { type CollectiveModel, InProcessCollectives } from "./in-process-collectives.ts";
+import { InProcessEndpoint } from "./in-process-endpoint.ts";
+import type { Transport } from "./transport.ts";
+
+/** The part of a clock that a transport needs. Callbacks due at one time run as scheduled. */
+export interface TransportClock {
+  now(): number;
+  /** Calls back at `atMs` (at once if that is past, but never inside this call); returns a cancel. */
+  schedule(atMs: number, callback: () => void): () => void;
+}
+
+/** Faults and speeds; all may be changed while the network runs. */
+export interface NetworkModel extends CollectiveModel {
+  delayMinMs: number;
+  delayMaxMs: number;
+  /** Share of messages that vanish. MPI loses none while both ranks live; evicted ones do. */
+  lossRate: number;
+  /** Lets messages of one pair overtake each other. MPI keeps their order; off by default. */
+  reorder: boolean;
+}
+
+export interface InProcessOptions extends Partial<NetworkModel> {
+  readonly size: number;
+  readonly lanes?: number;
+  readonly clock: TransportClock;
+  readonly random: { nextFloat(): number };
+  readonly messageBytesMax?: number;
+  /** Ranks per machine, in blocks: `ranksOnHost` of each endpoint. All on one machine by default. */
+  readonly ranksPerHost?: number;
+}
+
+const DEFAULT_MODEL: NetworkModel = {
+  delayMinMs: 0.01,
+  delayMaxMs: 0.1,
+  lossRate: 0,
+  reorder: false,
+  collectiveDelayMinMs: 0.02,
+  collectiveDelayMaxMs: 0.2,
+  collectiveHangRate: 0,
+  collectivePartialRate: 0,
+};
+
+interface Flight {
+  readonly to: number;
+  readonly bytes: Uint8Array;
+  lost: boolean;
+}
+
+export function createInProcessNetwork(options: InProcessOptions): InProcessNetwork {
+  return new InProcessNetwork(options);
+}
+
+export class InProcessNetwork {
+  readonly size: number;
+  readonly model: NetworkModel;
+  /** What `abort` of an endpoint left behind. */
+  aborted: { rank: number; code: number } | undefined;
+  readonly #options: InProcessOptions;
+  readonly #endpoints: (InProcessEndpoint | undefined)[];
+  readonly #collectives: InProcessCollectives;
+  /** Arrival time of the newest message of each ordered pair, at from * size + to. */
+  readonly #arrivals: Float64Array;
+  readonly #flights: Set<Flight>[];
+  /** cut[a * size + b] = 1: nothing passes between a and b. */
+  readonly #cut: Uint8Array;
+  readonly #counters = { sent: 0, delivered: 0, lost: 0, cutOff: 0 };
+
+  constructor(options: InProcessOptions) {
+    const { size } = options;
+    this.#options = options;
+    this.size = size;
+    const given = Object.entries(options).filter(([key]) => key in DEFAULT_MODEL);
+    this.model = { ...DEFAULT_MODEL, ...Object.fromEntries(given) };
+    this.#arrivals = new Float64Array(size * size);
+    this.#cut = new Uint8Array(size * size);
+    this.#flights = Array.from({ length: size }, () => new Set());
+    this.#collectives = new InProcessCollectives({
+      clock: options.clock,
+      random: options.random,
+      model: this.model,
+      reachable: (from, to) => this.#reachable(from, to),
+    });
+    this.#endpoints = Array.from({ length: size }, (_, rank) => this.#createEndpoint(rank));
+  }
+
+  /** The endpoint of a rank that lives. */
+  endpoint(rank: number): Transport {
+    const endpoint = this.#endpoints[rank];
+    assert(endpoint !== undefined, `rank ${rank} lives`);
+    return endpoint;
+  }
+
+  alive(rank: number): boolean {
+    return this.#endpoints[rank] !== undefined;
+  }
+
+  /** From now on nothing passes between the two sets; what is in flight between them is lost. */
+  partition(setA: readonly number[], setB: readonly number[]): void {
+    for (const a of setA) {
+      for (const b of setB) {
+        this.#cut[a * this.size + b] = 1;
+        this.#cut[b * this.size + a] = 1;
+      }
+    }
+  }
+
+  heal(): void {
+    this.#cut.fill(0);
+  }
+
+  /**
+   * The process ends: its endpoint goes dumb, nothing reaches it, and for each destination chance
+   * decides whether what it sent before still arrives.
+   */
+  crash(rank: number): void {
+    const endpoint = this.#endpoints[rank];
+    if (endpoint === undefined) return;
+    this.#endpoints[rank] = undefined;
+    endpoint.kill();
+    const lostTo = Array.from({ length: this.size }, () => this.#options.random.nextFloat() < 0.5);
+    for (const flight of this.#flights[rank]) flight.lost ||= lostTo[flight.to];
+    for (const flights of this.#flights) {
+      for (const flight of flights) flight.lost ||= flight.to === rank;
+    }
+  }
+
+  /** A new process takes the place of a crashed one. It is in no collective until a regroup. */
+  restart(rank: number): Transport {
+    assert(!this.alive(rank), `rank ${rank} is not restarted while it lives`);
+    const endpoint = this.#createEndpoint(rank);
+    endpoint.poisonAll();
+    this.#endpoints[rank] = endpoint;
+    return endpoint;
+  }
+
+  counters(): Record<string, number> {
+    return { ...this.#counters };
+  }
+
+  #reachable(from: number, to: number): boolean {
+    return this.alive(from) && this.alive(to) && this.#cut[from * this.size + to] === 0;
+  }
+
+  #createEndpoint(rank: number): InProcessEndpoint {
+    const { size, clock } = this.#options;
+    const perHost = this.#options.ranksPerHost ?? size;
+    const firstOnHost = rank - (rank % perHost);
+    return new InProcessEndpoint({
+      rank,
+      size,
+      lanes: this.#options.lanes ?? 4,
+      host: `host-${firstOnHost / perHost}`,
+      ranksOnHost: Array.from({ length: size }, (_, other) => other).filter(
+        (other) => other - (other % perHost) === firstOnHost,
+      ),
+      messageBytesMax: this.#options.messageBytesMax ?? 2 ** 30,
+      clock,
+      collectives: this.#collectives,
+      deliverTo: (to, bytes) => this.#send(rank, to, bytes),
+      abort: (code) => {
+        this.aborted = { rank, code };
+        for (let other = 0; other < size; other++) this.crash(other);
+      },
+    });
+  }
+
+  #send(from: number, to: number, bytes: Uint8Array): void {
+    const { random, clock } = this.#options;
+    const { delayMinMs, delayMaxMs, lossRate, reorder } = this.model;
+    this.#counters.sent++;
+    const pair = from * this.size + to;
+    let arrival = clock.now() + delayMinMs + random.nextFloat() * (delayMaxMs - delayMinMs);
+    if (!reorder) arrival = Math.max(arrival, this.#arrivals[pair]);
+    this.#arrivals[pair] = arrival;
+    // A rank loses nothing on the way to itself.
+    const flight = { to, bytes, lost: random.nextFloat() < lossRate && from !== to };
+    const flights = this.#flights[from];
+    flights.add(flight);
+    clock.schedule(arrival, () => {
+      flights.delete(flight);
+      const receiver = this.#endpoints[to];
+      if (flight.lost || receiver === undefined) this.#counters.lost++;
+      else if (this.#cut[pair] === 1) this.#counters.cutOff++;
+      else {
+        this.#counters.delivered++;
+        receiver.receive(from, flight.bytes);
+      }
+    });
+  }
+}

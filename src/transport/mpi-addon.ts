@@ -1,0 +1,74 @@
+/**
+ * What native/mpi.cc offers, as types; `mpi.ts` loads it. Every function enqueues a command for the
+ * MPI thread and returns; outcomes come as events and messages, in batches, on the opener's thread.
+ */
+
+export type EventKind =
+  | "opened"
+  | "complete"
+  | "laneFailed"
+  | "regrouped"
+  | "regroupFailed"
+  | "error"
+  | "closed";
+
+export type OnEvent = (
+  kind: EventKind,
+  id: number,
+  lane: number,
+  peer: number,
+  flag: boolean,
+  code: string,
+  call: string,
+  text: string,
+) => void;
+
+export interface Facts {
+  rank: number;
+  size: number;
+  threadMultiple: boolean;
+  host: string;
+  library: string;
+  ranksOnHost: number[];
+}
+
+/** The functions of native/mpi.cc. */
+export interface MpiAddon {
+  open(
+    lanes: number,
+    messageBytesMax: number,
+    ranksOnHost: number,
+    arena: Uint8Array,
+    descriptors: Int32Array,
+    onMessages: (count: number) => void,
+    onEvent: OnEvent,
+  ): void;
+  facts(): Facts;
+  start(): void;
+  send(to: number, bytes: Uint8Array, pin: boolean): void;
+  sendMany(to: readonly number[], bytes: Uint8Array, pin: boolean): void;
+  allgather(
+    lane: number,
+    id: number,
+    send: Uint8Array,
+    receive: Uint8Array,
+    count: number,
+    members: number,
+    deadlineMs: number,
+  ): void;
+  allreduce(
+    id: number,
+    send: Uint8Array,
+    receive: Uint8Array,
+    operation: number,
+    deadlineMs: number,
+  ): void;
+  barrier(id: number, deadlineMs: number): void;
+  regroup(id: number, members: readonly number[], tag: number, deadlineMs: number): void;
+  /** Later collectives use the lanes of that regroup. */
+  install(id: number): void;
+  counters(): Record<string, number>;
+  close(deadlineMs: number): void;
+  leave(): void;
+  abort(code: number): void;
+}

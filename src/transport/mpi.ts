@@ -1,0 +1,420 @@
+/**
+ * The transport over MPI. The only file that loads the MPI addon (native/mpi.cc), whose own thread
+ * makes every MPI call; here is JavaScript's side of it, on the thread that opened it.
+ *
+ * Buffers of collectives belong to MPI from the call until its event. Those of a lane that missed a
+ * deadline stay referenced from `abandoned` for ever: MPI may still write into them.
+ */
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { assert } from "../base/assert.ts";
+import { readU32, writeU32 } from "../base/bytes.ts";
+import { BaashError, configurationError, EXIT } from "../base/errors.ts";
+import type { Facts, MpiAddon, OnEvent } from "./mpi-addon.ts";
+import { type Buffers, CollectiveBuffers } from "./mpi-buffers.ts";
+import {
+  COLLECTIVE_DEADLINE_MS,
+  type Messages,
+  REGROUP_ATTEMPTS,
+  type ReduceOperation,
+  type RegroupOptions,
+  type Transport,
+  type TransportHandler,
+} from "./transport.ts";
+
+export interface MpiTransportOptions {
+  /** Communicators for allgathers, each with its own order of calls. */
+  readonly lanes: number;
+  /** Space for received messages; at least twice `messageBytesMax`. Untouched pages cost nothing. */
+  readonly arenaBytes: number;
+  readonly messageBytesMax: number;
+  /** Ranks that share the cores here; asked of MPI if absent. Decides whether to poll hot. */
+  readonly ranksPerHost?: number;
+  /** Messages up to this length are copied when sent, longer ones kept by reference. */
+  readonly copyBytesMax?: number;
+  /** Which built addon to load: "openmpi" or "mpich"; by the launcher's environment if absent. */
+  readonly library?: string;
+}
+
+/** A collective under way: its buffers, and what to do with the outcome. */
+interface Collective {
+  readonly lane: number;
+  readonly buffers: Buffers;
+  complete(): void;
+  fail(error: BaashError): void;
+}
+
+/** Messages handed over in one call of the addon; more come in a further call at once. */
+const DESCRIPTORS_MAX = 1024;
+/** A copy of 64 KiB takes about 10 µs; a reference costs a few calls across the boundary. */
+const COPY_BYTES_MAX = 64 * 1024;
+/** The addon answers a close by its deadline; a hang inside MPI_Finalize gets this much longer. */
+const FINALIZE_GRACE_MS = 5_000;
+
+const BUILD_FOLDER = fileURLToPath(new URL("../../native/build/", import.meta.url));
+
+/** The MPI ABI of this job: MPI libraries are not interchangeable, so there is an addon for each. */
+function chooseLibrary(environment: Record<string, string | undefined>): string {
+  if (environment.OMPI_COMM_WORLD_SIZE !== undefined) return "openmpi";
+  const built = ["openmpi", "mpich"].filter((name) =>
+    existsSync(`${BUILD_FOLDER}mpi-${name}.node`),
+  );
+  const launchedByMpich =
+    environment.PMI_RANK !== undefined ||
+    environment.PMI_FD !== undefined ||
+    environment.MPI_LOCALNRANKS !== undefined;
+  // Slurm's own launcher speaks PMI to both: then what is built decides.
+  if (launchedByMpich && built.includes("mpich")) return "mpich";
+  return built[0] ?? "openmpi";
+}
+
+function loadAddon(library: string): MpiAddon {
+  const path = `${BUILD_FOLDER}mpi-${library}.node`;
+  try {
+    return createRequire(import.meta.url)(path) as MpiAddon;
+  } catch (cause) {
+    throw configurationError(
+      "ADDON_MISSING",
+      `the MPI addon ${path} cannot be loaded (${String(cause)}): run scripts/setup`,
+      { path },
+    );
+  }
+}
+
+/** Starts MPI (also without mpirun: then there is one rank) and resolves when all ranks are there. */
+export function openMpiTransport(options: MpiTransportOptions): Promise<Transport> {
+  const addon = loadAddon(options.library ?? chooseLibrary(process.env));
+  return new Promise((resolve, reject) => {
+    const transport = new MpiTransport(addon, options, (error) => {
+      if (error) reject(error);
+      else resolve(transport);
+    });
+  });
+}
+
+/** What the handler throws must not unwind through the addon: it surfaces on its own. */
+function guard(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+class ArenaMessages implements Messages {
+  count = 0;
+  readonly #arena: Uint8Array;
+  readonly #descriptors: Int32Array;
+
+  constructor(arena: Uint8Array, descriptors: Int32Array) {
+    this.#arena = arena;
+    this.#descriptors = descriptors;
+  }
+
+  from(index: number): number {
+    return this.#descriptors[3 * index];
+  }
+
+  bytes(index: number): Uint8Array {
+    const offset = this.#descriptors[3 * index + 1];
+    return this.#arena.subarray(offset, offset + this.#descriptors[3 * index + 2]);
+  }
+}
+
+class MpiTransport implements Transport {
+  readonly lanes: number;
+  #facts: Facts | undefined;
+  #members: number[] = [];
+  #handler: TransportHandler | undefined;
+  readonly #addon: MpiAddon;
+  readonly #options: MpiTransportOptions;
+  readonly #messages: ArenaMessages;
+  #nextId = 1;
+  readonly #collectives = new Map<number, Collective>();
+  readonly #regroups = new Map<
+    number,
+    { members: number[]; resolve: () => void; reject: (error: BaashError) => void }
+  >();
+  #buffers = new CollectiveBuffers(1);
+  /** How often lanes were installed: an event of older lanes is void. */
+  #generation = 0;
+  /** One flag a lane; the last one is the control lane of barrier and allreduce. */
+  #poisoned: boolean[];
+  #closing: Promise<boolean> | undefined;
+  #onClosed: ((finalized: boolean) => void) | undefined;
+  readonly #onOpened: (error?: BaashError) => void;
+
+  constructor(
+    addon: MpiAddon,
+    options: MpiTransportOptions,
+    onOpened: (error?: BaashError) => void,
+  ) {
+    this.#addon = addon;
+    this.#options = options;
+    this.#onOpened = onOpened;
+    this.lanes = options.lanes;
+    this.#poisoned = new Array<boolean>(options.lanes + 1).fill(false);
+    const arena = new Uint8Array(options.arenaBytes);
+    const descriptors = new Int32Array(3 * DESCRIPTORS_MAX);
+    this.#messages = new ArenaMessages(arena, descriptors);
+    addon.open(
+      options.lanes,
+      options.messageBytesMax,
+      options.ranksPerHost ?? 0,
+      arena,
+      descriptors,
+      (count) => this.#onMessages(count),
+      (...event) => this.#onEvent(...event),
+    );
+  }
+
+  get rank(): number {
+    return this.#known().rank;
+  }
+
+  get size(): number {
+    return this.#known().size;
+  }
+
+  get host(): string {
+    return this.#known().host;
+  }
+
+  get ranksOnHost(): readonly number[] {
+    return this.#known().ranksOnHost;
+  }
+
+  get members(): readonly number[] {
+    return this.#members;
+  }
+
+  get handler(): TransportHandler {
+    assert(this.#handler !== undefined, "the transport's handler was never set");
+    return this.#handler;
+  }
+
+  set handler(handler: TransportHandler) {
+    const first = this.#handler === undefined;
+    this.#handler = handler;
+    if (first) this.#addon.start();
+  }
+
+  send(to: number, bytes: Uint8Array): void {
+    this.#addon.send(to, bytes, this.#pins(bytes));
+  }
+
+  sendMany(to: readonly number[], bytes: Uint8Array): void {
+    this.#addon.sendMany(to, bytes, this.#pins(bytes));
+  }
+
+  allgather(lane: number, bytes: Uint8Array, bytesMax: number, deadlineMs: number): void {
+    assert(lane >= 0 && lane < this.lanes, "the transport has that lane");
+    assert(bytes.length <= bytesMax, "a contribution fits the size that all agreed on");
+    this.#refusePoisoned(lane);
+    // Contributions are padded to one size, each after its own length.
+    const blockBytes = (4 + bytesMax + 7) & ~7;
+    const count = this.#members.length;
+    const buffers = this.#buffers.take(blockBytes);
+    writeU32(buffers.send, 0, bytes.length);
+    buffers.send.set(bytes, 4);
+    const id = this.#begin({
+      lane,
+      buffers,
+      complete: () => {
+        const parts = new Array<Uint8Array>(count);
+        for (let i = 0; i < count; i++) {
+          const start = i * blockBytes + 4;
+          let length = readU32(buffers.receive, start - 4);
+          if (length > bytesMax) {
+            const peer = this.#members[i];
+            this.#report("BAD_CONTRIBUTION", `rank ${peer} claims ${length} bytes`, { lane, peer });
+            length = 0;
+          }
+          parts[i] = buffers.receive.subarray(start, start + length);
+        }
+        guard(() => this.#handler?.onAllgather(lane, parts));
+      },
+      fail: () => {},
+    });
+    this.#addon.allgather(lane, id, buffers.send, buffers.receive, blockBytes, count, deadlineMs);
+  }
+
+  barrier(deadlineMs = COLLECTIVE_DEADLINE_MS): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#refusePoisoned(this.lanes);
+      const buffers = { send: new Uint8Array(0), receive: new Uint8Array(0) };
+      const id = this.#begin({ lane: this.lanes, buffers, complete: resolve, fail: reject });
+      this.#addon.barrier(id, deadlineMs);
+    });
+  }
+
+  allreduce(
+    values: Float64Array,
+    operation: ReduceOperation,
+    deadlineMs = COLLECTIVE_DEADLINE_MS,
+  ): Promise<Float64Array> {
+    return new Promise((resolve, reject) => {
+      this.#refusePoisoned(this.lanes);
+      const send = new Uint8Array(new Float64Array(values).buffer);
+      const receive = new Uint8Array(send.length);
+      const id = this.#begin({
+        lane: this.lanes,
+        buffers: { send, receive },
+        complete: () => resolve(new Float64Array(receive.slice().buffer)),
+        fail: reject,
+      });
+      const number = { sum: 0, min: 1, max: 2 }[operation];
+      this.#addon.allreduce(id, send, receive, number, deadlineMs);
+    });
+  }
+
+  lanePoisoned(lane: number): boolean {
+    return this.#poisoned[lane];
+  }
+
+  regroup({ members, attempt, deadlineMs }: RegroupOptions): Promise<void> {
+    assert(members.includes(this.rank), "who regroups is a member");
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++;
+      this.#regroups.set(id, { members: [...members], resolve, reject });
+      // Every lane is made with a tag of its own.
+      const tag = (attempt % REGROUP_ATTEMPTS) * (this.lanes + 1);
+      this.#addon.regroup(id, members, tag, deadlineMs);
+    });
+  }
+
+  counters(): Record<string, number> {
+    return this.#addon.counters();
+  }
+
+  close(deadlineMs = COLLECTIVE_DEADLINE_MS): Promise<boolean> {
+    this.#closing ??= new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#addon.leave();
+        resolve(false);
+      }, deadlineMs + FINALIZE_GRACE_MS);
+      this.#onClosed = (finalized) => {
+        clearTimeout(timer);
+        resolve(finalized);
+      };
+      this.#addon.close(deadlineMs);
+    });
+    return this.#closing;
+  }
+
+  abort(code: number): void {
+    this.#addon.abort(code);
+  }
+
+  #known(): Facts {
+    assert(this.#facts !== undefined, "the transport is open");
+    return this.#facts;
+  }
+
+  #pins(bytes: Uint8Array): boolean {
+    if (bytes.length > this.#options.messageBytesMax) {
+      throw new BaashError(
+        "MESSAGE_TOO_LARGE",
+        `a message of ${bytes.length} bytes is longer than ${this.#options.messageBytesMax}`,
+      );
+    }
+    return bytes.length > (this.#options.copyBytesMax ?? COPY_BYTES_MAX);
+  }
+
+  #refusePoisoned(lane: number): void {
+    if (!this.#poisoned[lane]) return;
+    throw new BaashError(
+      "LANE_POISONED",
+      `collective lane ${lane} missed a deadline and is lost: regroup to get fresh lanes`,
+      { data: { lane } },
+    );
+  }
+
+  #begin(collective: Collective): number {
+    const id = this.#nextId++;
+    this.#collectives.set(id, collective);
+    return id;
+  }
+
+  #report(code: string, message: string, data: Record<string, unknown>): void {
+    const error = new BaashError(code, message, { data, exitCode: EXIT.unavailable });
+    guard(() => this.#handler?.onError(error));
+  }
+
+  #onMessages(count: number): void {
+    this.#messages.count = count;
+    if (this.#closing === undefined) guard(() => this.#handler?.onMessages(this.#messages));
+  }
+
+  #onEvent(...[kind, id, lane, peer, flag, code, call, text]: Parameters<OnEvent>): void {
+    const failure = () =>
+      new BaashError(code, `${call}: ${text}`, {
+        data: { call, ...(lane >= 0 && { lane }), ...(peer >= 0 && { peer }) },
+        exitCode: EXIT.unavailable,
+      });
+    switch (kind) {
+      case "opened":
+        if (!flag) {
+          this.#onOpened(failure());
+          return;
+        }
+        this.#facts = this.#addon.facts();
+        this.#members = Array.from({ length: this.#facts.size }, (_, rank) => rank);
+        this.#buffers = new CollectiveBuffers(this.#facts.size);
+        this.#onOpened();
+        return;
+      case "complete": {
+        const collective = this.#collectives.get(id);
+        if (collective === undefined) return; // given up by a regroup
+        this.#collectives.delete(id);
+        collective.complete();
+        if (collective.lane < this.lanes) this.#buffers.give(collective.buffers);
+        return;
+      }
+      case "laneFailed":
+        if (id === this.#generation) this.#giveUp(lane, failure());
+        return;
+      case "regrouped": {
+        const regroup = this.#regroups.get(id)!;
+        this.#regroups.delete(id);
+        this.#abandon(() => true, failure());
+        this.#members = regroup.members;
+        this.#buffers = new CollectiveBuffers(regroup.members.length);
+        this.#generation++;
+        this.#addon.install(id);
+        this.#poisoned = this.#poisoned.map(() => false);
+        regroup.resolve();
+        return;
+      }
+      case "regroupFailed":
+        this.#regroups.get(id)!.reject(failure());
+        this.#regroups.delete(id);
+        return;
+      case "error":
+        guard(() => this.#handler?.onError(failure()));
+        return;
+      case "closed":
+        this.#onClosed?.(flag);
+    }
+  }
+
+  /** The lane is lost. Told once; a call that was on its way when that happened is not told again. */
+  #giveUp(lane: number, error: BaashError): void {
+    const first = !this.#poisoned[lane];
+    this.#poisoned[lane] = true;
+    this.#abandon((collective) => collective.lane === lane, error);
+    if (first && lane < this.lanes) guard(() => this.#handler?.onError(error));
+  }
+
+  #abandon(applies: (collective: Collective) => boolean, error: BaashError): void {
+    for (const [id, collective] of this.#collectives) {
+      if (!applies(collective)) continue;
+      this.#collectives.delete(id);
+      this.#buffers.abandon(collective.buffers);
+      collective.fail(error);
+    }
+  }
+}

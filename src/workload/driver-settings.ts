@@ -1,0 +1,45 @@
+/** What a rank's driver needs of a configuration that speaks of all ranks together. */
+import { CoreWorkload } from "./core-workload.ts";
+import type { Sender, Workload } from "./operation.ts";
+import { WINDOW_MAX } from "./property-schema.ts";
+import { TransfersWorkload } from "./transfers.ts";
+import type { WorkloadConfig } from "./workload-config.ts";
+
+export interface DriverSettings {
+  readonly ack: "agreed" | "final";
+  readonly window: number;
+  readonly rate: number;
+  readonly timeLimitMs: number;
+  readonly validityRounds: number;
+}
+
+/**
+ * `prepares`: the load that comes before a run and is not measured for itself. It is neither
+ * throttled nor cut off, since a run on half a table measures nothing.
+ */
+export function driverSettings(
+  config: WorkloadConfig,
+  options: { ranks: number; prepares: boolean },
+): DriverSettings {
+  const shared = Math.max(1, Math.ceil(config.threadcount / options.ranks));
+  const rate = config["baash.targetperrank"] || config.target / options.ranks;
+  return {
+    ack: config["baash.ack"],
+    window: config.threadcount > 0 ? Math.min(shared, WINDOW_MAX) : config["baash.window"],
+    rate: options.prepares ? 0 : rate,
+    timeLimitMs: options.prepares ? 0 : config.maxexecutiontime * 1000,
+    validityRounds: config["baash.validityrounds"],
+  };
+}
+
+export function createWorkload(options: {
+  readonly config: WorkloadConfig;
+  readonly phase: "load" | "run";
+  readonly rank: number;
+  readonly ranks: number;
+  readonly sender: Sender;
+}): Workload {
+  return options.config.kind === "core"
+    ? new CoreWorkload(options)
+    : new TransfersWorkload(options);
+}
