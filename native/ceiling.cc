@@ -1,5 +1,6 @@
-// The upper bound that scripts/bench compares the ledger with: the work that every rank of any ledger
-// of this shape has to do, and nothing else. No votes, no epochs, no recovery, no clients, no queues.
+// The upper bound that scripts/bench compares the ledger with: the work that every rank of any
+// ledger of this shape has to do, and nothing else. No votes, no epochs, no recovery, no clients,
+// no queues.
 //
 // A round on each rank, B blocks of T transactions:
 //   make    writes the transactions (key-value inserts of the ledger's layout), hashes each one (Merkle
@@ -363,7 +364,8 @@ int main(int argc, char** argv) {
   MPI_Barrier(MPI_COMM_WORLD);
   const auto start = Clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
-  // Rank 0 decides the end by its clock; the 4-byte broadcast is what a ledger pays as votes at least.
+  // Rank 0 decides the end by its clock; the 4-byte broadcast is what a ledger pays as votes at
+  // least.
   uint64_t rounds = 0;
   work.make(mine[0].data());
   gather(0);

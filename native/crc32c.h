@@ -1,5 +1,5 @@
-// CRC32C (Castagnoli, RFC 3720 appendix B.4): the SSE4.2 instruction when the processor has it, eight
-// tables else. `seed` is the CRC of the bytes before these (0 at the start), so parts chain.
+// CRC32C (Castagnoli, RFC 3720 appendix B.4): the SSE4.2 instruction when the processor has it,
+// eight tables else. `seed` is the CRC of the bytes before these (0 at the start), so parts chain.
 #pragma once
 
 #include <array>

@@ -4,8 +4,9 @@
 //
 // The functions are called for every block, some for every transaction, so they use the C interface
 // of Node-API (a call costs about 0.1 µs); node-addon-api sets up the module. Views may lie over a
-// SharedArrayBuffer: only typed arrays are taken, never their buffers. Nothing is kept after return.
-// Every argument is checked before a byte is read or written: RangeError or TypeError, no half result.
+// SharedArrayBuffer: only typed arrays are taken, never their buffers. Nothing is kept after
+// return. Every argument is checked before a byte is read or written: RangeError or TypeError, no
+// half result.
 #include <cmath>
 #include <cstdio>
 
@@ -18,8 +19,8 @@ namespace {
 
 constexpr double kSafeIntegerMax = 9007199254740991.0;  // 2^53 - 1
 
-// The arguments of one call. A reader that fails throws in JavaScript, answers zero and makes `ok()`
-// false; the callers read everything, ask once, and only then touch memory.
+// The arguments of one call. A reader that fails throws in JavaScript, answers zero and makes
+// `ok()` false; the callers read everything, ask once, and only then touch memory.
 template <size_t COUNT>
 class Arguments {
  public:

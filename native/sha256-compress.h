@@ -1,8 +1,8 @@
-// The compression function of SHA-256 (FIPS 180-4), picked once at run time: the SHA instructions of
-// x86 when the processor has them, portable C++ else. Any thread may call it; it keeps no state.
+// The compression function of SHA-256 (FIPS 180-4), picked once at run time: the SHA instructions
+// of x86 when the processor has them, portable C++ else. Any thread may call it; it keeps no state.
 //
-// `sha256rnds2` needs 4 cycles to answer but a new one can start every 2, so one message leaves half
-// of the unit idle: `two` runs two independent messages side by side and takes as long as one.
+// `sha256rnds2` needs 4 cycles to answer but a new one can start every 2, so one message leaves
+// half of the unit idle: `two` runs two independent messages side by side and takes as long as one.
 #pragma once
 
 #include <cstddef>
@@ -99,7 +99,8 @@ BAASH_SHA_INLINE void niStore(uint32_t* state, const NiState& s) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(state + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
-// 4 * LANES message words each, one block further. Fully unrolled, so that all of it stays in registers.
+// 4 * LANES message words each, one block further. Fully unrolled, so that all of it stays in
+// registers.
 template <int LANES>
 BAASH_SHA_INLINE void niBlock(NiState* states, const uint8_t* const* blocks) {
   const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
@@ -166,7 +167,8 @@ struct Compress {
   bool instructions;
 };
 
-// BAASH_PORTABLE_KERNELS=1 takes the portable code everywhere: the tests run both ways on one machine.
+// BAASH_PORTABLE_KERNELS=1 takes the portable code everywhere: the tests run both ways on one
+// machine.
 inline bool portableWanted() {
   const char* value = std::getenv("BAASH_PORTABLE_KERNELS");
   return value != nullptr && std::strcmp(value, "1") == 0;

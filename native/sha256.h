@@ -1,6 +1,7 @@
-// SHA-256 of messages, many messages at once, HMAC (RFC 2104), Merkle heads (RFC 9162) and the puzzle
-// search, over `compress`. Any thread may call anything here; nothing allocates but `searchPuzzle`.
-// Callers have checked all ranges. Inputs are read and outputs written during the call only.
+// SHA-256 of messages, many messages at once, HMAC (RFC 2104), Merkle heads (RFC 9162) and the
+// puzzle search, over `compress`. Any thread may call anything here; nothing allocates but
+// `searchPuzzle`. Callers have checked all ranges. Inputs are read and outputs written during the
+// call only.
 #pragma once
 
 #include <algorithm>
@@ -84,9 +85,9 @@ inline void prefixedBlock(uint8_t* block, uint8_t prefix, const uint8_t* from) {
 #endif
 }
 
-// One message on its way through a lane. A short one is copied and padded, so that it is a single run
-// of blocks and its state never leaves the registers; a long one is up to three runs (a head that holds
-// the prefix, blocks read in place, the padded tail).
+// One message on its way through a lane. A short one is copied and padded, so that it is a single
+// run of blocks and its state never leaves the registers; a long one is up to three runs (a head
+// that holds the prefix, blocks read in place, the padded tail).
 class Lane {
  public:
   State state;
@@ -147,8 +148,8 @@ class Lane {
 
 // SHA-256 of `count` spans (offset and length, in bytes), with the leaf prefix 0x00 or without. Two
 // lanes; a lane that ends takes the next message, so messages of unequal length waste nothing. Each
-// lane's next message is prepared before its current one is hashed: a load that meets several smaller
-// stores on their way to the cache would wait for them.
+// lane's next message is prepared before its current one is hashed: a load that meets several
+// smaller stores on their way to the cache would wait for them.
 inline void hashSpans(const uint8_t* bytes, const uint32_t* spans, size_t count, bool leaf,
                       uint8_t* out) {
   Lane lanes[4];
@@ -195,7 +196,8 @@ inline void nodeBlocks(uint8_t* blocks, const uint8_t* children) {
   std::memcpy(blocks + 2 * kBlockBytes - 4, &bits, 4);
 }
 
-// Hashes `pairs` pairs of neighbours; `to` may be where they lie (a parent never overtakes a child).
+// Hashes `pairs` pairs of neighbours; `to` may be where they lie (a parent never overtakes a
+// child).
 inline void nodeHashes(const uint8_t* children, size_t pairs, uint8_t* to) {
   alignas(16) uint8_t first[2 * kBlockBytes], second[2 * kBlockBytes];
   State s, t;
@@ -217,11 +219,12 @@ inline void nodeHashes(const uint8_t* children, size_t pairs, uint8_t* to) {
   }
 }
 
-// Leaves that one stack buffer of 16 KiB (the first level above them) can reduce: fits every L1 cache.
+// Leaves that one stack buffer of 16 KiB (the first level above them) can reduce: fits every L1
+// cache.
 inline constexpr size_t kSubtreeLeaves = 1024;
 
-// Level by level; an odd node at the end of a level moves up unchanged, which yields the same tree as
-// the recursive definition.
+// Level by level; an odd node at the end of a level moves up unchanged, which yields the same tree
+// as the recursive definition.
 inline void subtreeHead(const uint8_t* leaves, size_t count, uint8_t* out) {
   uint8_t level[kSubtreeLeaves / 2 * kHashBytes];
   const uint8_t* from = leaves;
@@ -251,8 +254,9 @@ inline bool hasLeadingZeroBits(const State state, int bits) {
   return bits == 0 || (top >> (64 - bits)) == 0;
 }
 
-// Tries the nonces first, first + 1, … and writes the winner to bytes[nonceOffset..+8). Returns how many
-// were tried, or -1 with `bytes` unchanged. 0 ≤ bits ≤ 64. The blocks before the nonce are hashed once.
+// Tries the nonces first, first + 1, … and writes the winner to bytes[nonceOffset..+8). Returns how
+// many were tried, or -1 with `bytes` unchanged. 0 ≤ bits ≤ 64. The blocks before the nonce are
+// hashed once.
 inline int64_t searchPuzzle(uint8_t* bytes, size_t length, size_t nonceOffset, int bits,
                             uint64_t first, uint64_t tries) {
   const size_t fixed = nonceOffset / kBlockBytes * kBlockBytes;

@@ -92,6 +92,8 @@ export class SimulatedDisk {
   /** Room left; files give theirs back when their last name goes. */
   freeBytes: number;
   fault: ((step: DiskStep) => DiskFault | undefined) | undefined;
+  /** Called for each host that has died, when the disk shows what is left. */
+  onCrash: ((host: string) => void) | undefined;
 
   constructor(options: {
     /** Seeded, in [0, 1). */
@@ -132,17 +134,20 @@ export class SimulatedDisk {
   }
 
   crashHost(name: string): void {
-    this.#hosts.get(name)?.kill();
+    const host = this.#hosts.get(name);
+    if (!host?.alive) return;
+    host.kill();
     this.#forEachNode((node) => {
       if (node.dirty && node.writer === name) {
         node.bytes = this.#tear(node);
-        node.dirty = true;
       }
     });
+    this.onCrash?.(name);
   }
 
   losePower(): void {
-    for (const host of this.#hosts.values()) host.kill();
+    const died = [...this.#hosts.values()].filter((host) => host.alive);
+    for (const host of died) host.kill();
     const all = new Set<Node>();
     this.#forEachNode((node) => all.add(node));
     for (const change of this.#pending) if (this.#random() < 0.5) apply(change, "durableEntries");
@@ -161,6 +166,7 @@ export class SimulatedDisk {
     const notify = this.#onPowerLost;
     this.#onPowerLost = undefined;
     notify?.();
+    for (const host of died) this.onCrash?.(host.name);
   }
 
   /** Bit rot: flips one bit of what is stored. */

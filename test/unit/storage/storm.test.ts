@@ -92,19 +92,21 @@ async function storm(seed: number): Promise<number> {
     const roll = chance();
     if (roll < 0.003) {
       crashes++;
-      queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => HOSTS.forEach(start))));
       return { crash: "power", happens };
     }
     if (roll < 0.01) {
       crashes++;
-      queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => start(step.host))));
       return { crash: "host", happens };
     }
     return faults(step);
   };
+  disk.onCrash = (host) => {
+    if (HOSTS.includes(host)) start(host);
+  };
   HOSTS.forEach(start);
   await finished;
   disk.fault = undefined;
+  disk.onCrash = undefined;
   disk.losePower();
   const { payloads } = await replay(openLog(disk.host("z")));
   expect(payloads.length).toBe(SLOTS);
