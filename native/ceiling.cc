@@ -3,13 +3,13 @@
 // no queues.
 //
 // A round on each rank, B blocks of T transactions:
-//   make    writes the transactions (key-value inserts of the ledger's layout), hashes each one (Merkle
-//           leaf), each block (Merkle head and header), and mines each header
+//   make    writes the transactions (key-value inserts of the ledger's layout), hashes each one
+//           (Merkle leaf) and each block (Merkle head and header), and mines each header
 //   gather  MPI_Iallgather of the blocks, which runs while the next round's blocks are made
-//   check   hashes every received transaction and block again, compares root and difficulty, and writes
-//           each transaction's 100-byte value to a hash table of 100 000 keys of 23 bytes
-//   append  rank 0 hands the round's bytes to a thread that writes them and calls fdatasync. While one
-//           fdatasync runs the next rounds collect and share the following one, as group commit does
+//   check   hashes every received transaction and block again, compares root and difficulty, and
+//           writes each transaction's 100-byte value to a hash table of 100 000 keys of 23 bytes
+//   append  rank 0 hands the round's bytes to a thread that writes them and calls fdatasync. While
+//           one fdatasync runs the next rounds collect and share the following one (group commit)
 // A transaction counts when every rank applied it and its bytes are on disk.
 //
 // Threads: the main thread makes all MPI calls; rank 0 has the disk thread besides.
@@ -41,9 +41,9 @@ constexpr size_t kValueBytes = 100;
 constexpr size_t kKeys = 100'000;
 constexpr size_t kTableSlots = size_t{1} << 18;   // kKeys at a load of 0.4: probes stay short
 static_assert(kTableSlots == size_t{1} << (64 - 46), "Table::place keeps the upper bits of a hash");
-constexpr size_t kAhead = 12;             // accesses under way at once: what a core can keep in flight
+constexpr size_t kAhead = 12;             // accesses under way at once: what a core keeps in flight
 constexpr size_t kLengthBytes = 4;        // before each transaction in a block's body
-constexpr size_t kDiskBytesMax = size_t{1} << 30;  // then the file starts over: a bench fills no disk
+constexpr size_t kDiskBytesMax = size_t{1} << 30;  // then the file starts over
 constexpr size_t kUnwrittenRoundsMax = 64;         // UNRECORDED_ROUNDS_MAX of src/limits.ts
 
 [[noreturn]] void die(int code, const std::string& why) {
@@ -88,14 +88,16 @@ Options parse(int argc, char** argv) {
     const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
     const char* name = flag.c_str();
     if (flag == "--txn-bytes") o.txnBytes = static_cast<size_t>(number(name, value, txnMin, 65536));
-    else if (flag == "--block-txns") o.blockTxns = static_cast<size_t>(number(name, value, 1, 16384));
-    else if (flag == "--blocks-per-round") {
+    else if (flag == "--block-txns") {
+      o.blockTxns = static_cast<size_t>(number(name, value, 1, 16384));
+    } else if (flag == "--blocks-per-round") {
       o.blocksPerRound = static_cast<size_t>(number(name, value, 1, 4096));
     } else if (flag == "--bits") o.bits = static_cast<int>(number(name, value, 0, 40));
     else if (flag == "--seconds") o.seconds = number(name, value, 0.01, 3600);
     else if (flag == "--dir" && value != nullptr) o.dir = value;
     else die(2, "unknown or incomplete flag " + flag +
-                    "; flags: --txn-bytes --block-txns --blocks-per-round --bits --seconds --dir --json");
+                    "; flags: --txn-bytes --block-txns --blocks-per-round --bits --seconds --dir"
+                    " --json");
     i++;
   }
   if (o.roundBytes() > (size_t{1} << 30)) die(2, "a round of one rank may take 1 GiB at most");
@@ -187,9 +189,9 @@ class Blocks {
       for (size_t i = 0; i < o_.blockTxns; i++) writeTransaction(block + spans_[2 * i]);
       std::memset(block, 0, kHeaderBytes);
       headOf(block, block + kRootOffset);
-      if (baash::searchPuzzle(block, kHeaderBytes, kNonceOffset, o_.bits, 0, uint64_t{1} << 52) < 0) {
-        die(70, "the puzzle has no answer");
-      }
+      const int64_t tries =
+          baash::searchPuzzle(block, kHeaderBytes, kNonceOffset, o_.bits, 0, uint64_t{1} << 52);
+      if (tries < 0) die(70, "the puzzle has no answer");
     }
   }
 
@@ -198,7 +200,9 @@ class Blocks {
       const uint8_t* block = round + b * o_.blockBytes();
       uint8_t root[baash::kHashBytes];
       headOf(block, root);
-      if (std::memcmp(root, block + kRootOffset, sizeof root) != 0) die(70, "a root does not match");
+      if (std::memcmp(root, block + kRootOffset, sizeof root) != 0) {
+        die(70, "a root does not match");
+      }
       baash::State state;
       uint8_t tail[2 * baash::kBlockBytes];
       baash::initialState(state);
@@ -387,15 +391,15 @@ int main(int argc, char** argv) {
 
   if (rank == 0) {
     const double txns = double(rounds) * o.blocksPerRound * o.blockTxns * size;
-    const char* format =
-        o.json ? "{\"ranks\":%d,\"txnBytes\":%zu,\"blockTxns\":%zu,\"blocksPerRound\":%zu,\"bits\":%d,"
-                 "\"seconds\":%.3f,\"rounds\":%llu,\"fdatasyncs\":%llu,\"txns\":%.0f,"
-                 "\"txnsPerSecond\":%.0f}\n"
-               : "ceiling: %d ranks, %zu-byte transactions, %zu a block, %zu blocks a rank and round, "
-                 "%d bits, %.3f s, %llu rounds, %llu fdatasyncs, %.0f transactions, %.0f tx/s\n";
+    const char* format = o.json
+        ? "{\"ranks\":%d,\"txnBytes\":%zu,\"blockTxns\":%zu,\"blocksPerRound\":%zu,"
+          "\"bits\":%d,\"seconds\":%.3f,\"rounds\":%llu,\"fdatasyncs\":%llu,\"txns\":%.0f,"
+          "\"txnsPerSecond\":%.0f}\n"
+        : "ceiling: %d ranks, %zu-byte transactions, %zu a block, %zu blocks a rank and round,"
+          " %d bits, %.3f s, %llu rounds, %llu fdatasyncs, %.0f transactions, %.0f tx/s\n";
+    using Count = unsigned long long;
     std::printf(format, size, o.txnBytes, o.blockTxns, o.blocksPerRound, o.bits, seconds,
-                static_cast<unsigned long long>(rounds), static_cast<unsigned long long>(syncs), txns,
-                txns / seconds);
+                static_cast<Count>(rounds), static_cast<Count>(syncs), txns, txns / seconds);
   }
   MPI_Type_free(&block);
   MPI_Finalize();

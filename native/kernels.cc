@@ -26,7 +26,8 @@ class Arguments {
  public:
   Arguments(napi_env env, napi_callback_info info) : env_(env) {
     size_t count = COUNT;
-    if (napi_get_cb_info(env, info, &count, values_, nullptr, nullptr) != napi_ok || count < COUNT) {
+    const napi_status status = napi_get_cb_info(env, info, &count, values_, nullptr, nullptr);
+    if (status != napi_ok || count < COUNT) {
       fail(false, "needs %zu arguments", COUNT);
     }
   }

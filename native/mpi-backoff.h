@@ -47,7 +47,8 @@ class Backoff {
     }
     const double sleep = sleepUs_;
     // What is expected comes through several hops of ranks that may all be sleeping: sleep less.
-    const double most = expecting ? SLEEP_EXPECTING_US : idleMs < REST_MS ? SLEEP_IDLE_US : SLEEP_REST_US;
+    const double idleMost = idleMs < REST_MS ? SLEEP_IDLE_US : SLEEP_REST_US;
+    const double most = expecting ? SLEEP_EXPECTING_US : idleMost;
     sleepUs_ = std::min(sleepUs_ * 1.5, most);
     return sleep;
   }

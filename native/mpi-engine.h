@@ -98,6 +98,7 @@ class Engine {
   void enqueue(Command&& command);
   void takeOutput(Output& output);
   void release(const std::vector<Descriptor>& messages);
+  int lanes() const { return options_.lanes; }
   size_t arenaUsed() { return arena_.used(); }
   std::thread thread;
 

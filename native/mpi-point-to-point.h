@@ -175,6 +175,8 @@ inline bool Engine::receiveFrame() {
   // The length of the last frame is news: with it a message may be too long after all.
   if (end > incoming->message.length) {
     incoming->rejected = true;
+    counters.oversizeRejected++;
+    postError({"MESSAGE_TOO_LARGE", "MPI_Improbe", "the last frame is too much"}, -1, held_.from);
     receiveInto(scratch_.get(), nullptr);
   } else {
     receiveInto(options_.arena + incoming->message.offset + assembly.received, incoming);
@@ -219,9 +221,15 @@ inline bool Engine::beginMessage(Peer& peer) {
 inline void Engine::receiveInto(uint8_t* bytes, Incoming* incoming) {
   MPI_Request request = MPI_REQUEST_NULL;
   const int length = static_cast<int>(held_.length);
-  CHECK(MPI_Imrecv(bytes, length, MPI_BYTE, &held_.message, &request));
   int done = 0;
-  CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+  try {
+    CHECK(MPI_Imrecv(bytes, length, MPI_BYTE, &held_.message, &request));
+    CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+  } catch (const MpiError& error) {
+    postError(error, -1, held_.from);
+    if (incoming != nullptr) incoming->rejected = true;  // the other frames still have to come
+    return;
+  }
   if (done) return;
   if (incoming != nullptr) incoming->framesUnderWay++;
   requests_.push_back(request);
@@ -234,9 +242,6 @@ inline void Engine::deliver(Peer& peer) {
     Incoming* front = peer.inbound.front();
     if (!front->allPosted || front->framesUnderWay > 0) return;
     if (front->rejected) {
-      counters.oversizeRejected++;
-      postError({"MESSAGE_TOO_LARGE", "MPI_Improbe", "the last frame was too much"}, -1,
-                front->message.from);
       arena_.giveAll(std::vector<Descriptor>{front->message});
     } else {
       ready_.push_back(front->message);

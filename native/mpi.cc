@@ -216,7 +216,7 @@ Napi::Value allgather(const Napi::CallbackInfo& info) {
   Engine& engine = engineOf(info);
   Command command;
   command.kind = Command::Kind::Allgather;
-  command.lane = static_cast<int>(numberAt(info, 0, 0, 63));
+  command.lane = static_cast<int>(numberAt(info, 0, 0, engine.lanes() - 1));
   command.id = numberAt(info, 1, 0, 9e15);
   Napi::Uint8Array send = bytesAt(info, 2), receive = bytesAt(info, 3);
   const double count = numberAt(info, 4, 0, 0x7fffffff), members = numberAt(info, 5, 1, 1e6);

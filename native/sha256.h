@@ -35,7 +35,8 @@ inline size_t padTail(uint8_t* tail, const uint8_t* from, size_t rest, uint64_t 
 }
 
 // Hashes the rest of a message of which `before` bytes (a multiple of 64) are in `state` already.
-inline void finish(State state, const uint8_t* bytes, size_t length, uint64_t before, uint8_t* out) {
+inline void finish(State state, const uint8_t* bytes, size_t length, uint64_t before,
+                   uint8_t* out) {
   const size_t whole = length / kBlockBytes;
   compress.one(state, bytes, whole);
   uint8_t tail[2 * kBlockBytes];

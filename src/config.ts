@@ -20,7 +20,7 @@ export const rankSchema = z.object({
   blockDelayMs: count(0, 60_000).default(5),
   roundIntervalMs: count(0, 60_000).default(0),
   pipelineDepth: count(1, 16).default(2),
-  transactionWorkers: count(0, 64).optional(),
+  transactionWorkers: count(0, 1).optional(),
   blockWorkers: count(0, 64).optional(),
   inlineTransactions: count(0, 1_000_000).optional(),
   takeoverMs: count(100, 600_000).default(5000),

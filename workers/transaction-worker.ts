@@ -1,7 +1,7 @@
 /** Thread that batches waiting transactions into blocks, mines them and queues them for sending. */
 import * as Comlink from "comlink";
-import { BlockQueue } from "../src/queue/block-queue.ts";
 import { buildBlocks } from "../src/queue/block-building.ts";
+import { BlockQueue } from "../src/queue/block-queue.ts";
 import { decodeBuildJob } from "../src/queue/pool-jobs.ts";
 import { TransactionQueue } from "../src/queue/transaction-queue.ts";
 import { type PoolShared, serve } from "./boot.ts";

@@ -11,7 +11,11 @@ import { StorageService } from "../src/storage/storage-service.ts";
 
 /** comlink keeps no error classes: code, exit code and data travel as fields of the message. */
 function carry(error: unknown): never {
-  const { message, exitCode, data } = error as { message?: string; exitCode?: number; data?: unknown };
+  const { message, exitCode, data } = error as {
+    message?: string;
+    exitCode?: number;
+    data?: unknown;
+  };
   const fields = { code: errorCode(error), message: message ?? String(error), exitCode, data };
   throw new Error(JSON.stringify(fields));
 }

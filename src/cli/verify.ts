@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { EXIT } from "../base/errors.ts";
 import type { JournalReport } from "../verify/journal.ts";
-import type { LedgerReport, LedgerSummary } from "../verify/ledger-reader.ts";
+import type { LedgerReport, LedgerSummary } from "../verify/report.ts";
 import { bytesText, describe, groups, print, printJson } from "./output.ts";
 import { ProgressLine } from "./progress.ts";
 import { EXIT_HELP } from "./run.ts";

@@ -117,6 +117,8 @@ export type Input =
   | { type: "record"; record: RecordSummary }
   /** Reading found no child of the head. */
   | { type: "no-record"; slot: number }
+  /** Own append lost the slot to another record, handed over as `record` if it is the next one. */
+  | { type: "link-lost"; slot: number }
   /** The append failed for a reason of the storage: nothing was linked as far as known. */
   | { type: "link-failed"; slot: number };
 

@@ -4,10 +4,11 @@
  * The steps named in comments are those of README.md beside this file.
  *
  * Invariants: a rank votes once a round, in round order; what it calls agreed has w yes-votes;
- * the head only moves by a record that storage holds.
+ * the head only moves by a record that storage holds; one append is under way at most.
  */
 import { assert } from "../base/assert.ts";
 import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
+import { settleByAnswers } from "./answers.ts";
 import type {
   Decided,
   Effect,
@@ -15,12 +16,15 @@ import type {
   Input,
   ProposalName,
   Pull,
+  RecordKind,
   RecordSummary,
   RoundSettlement,
   Timing,
   Verdict,
   Vote,
 } from "./effects.ts";
+import { EffectsWatch } from "./effects-watch.ts";
+import { LogTail } from "./log-tail.ts";
 import { Round } from "./round.ts";
 import { inRoundOrder, orderDigest } from "./vote.ts";
 
@@ -34,65 +38,65 @@ export interface HyBEOptions {
   readonly settled: number;
 }
 
-/** How many finalized slots' effects digests are kept for comparison with the votes. */
-const EFFECTS_KEPT = 64;
+type SettledNames = ReadonlyArray<{ round: number; included: readonly ProposalName[] }>;
+
+/** Pulls that a storage validator waits through before it leaves out answers without bodies. */
+const PATIENT_PULLS = 4;
 
 export class HyBE {
   private readonly epoch: EpochView;
   private readonly timing: Timing;
   private readonly pipelineDepth: number;
   private readonly rounds = new Map<number, Round>();
+  private readonly tail: LogTail;
+  private readonly watch: EffectsWatch;
   private now = 0;
   private out: Effect[] = [];
-  private head: { slot: number; hash: string };
   private settledRound: number;
   private lastOpened: number;
   private lastVoted: number;
   private demand = false;
-  /** The record being appended by this rank, if any. */
-  private linking: { slot: number; settlement: readonly RoundSettlement[]; kind: string } | null =
-    null;
+  /** The record being appended by this rank, until the answer comes. */
+  private linking: {
+    slot: number;
+    kind: RecordKind;
+    settlement: readonly RoundSettlement[];
+  } | null = null;
   private retryLinkAt = Number.NEGATIVE_INFINITY;
-  private reading = false;
-  private readAt = Number.POSITIVE_INFINITY;
+  /** Rounds in one record at most: halved when storage refuses a record, which may be too large. */
+  private groupMax = UNRECORDED_ROUNDS_MAX;
   private wantNoop = false;
-  private readonly decisions = new Map<number, Decided>();
-  private lastDecided: Decided | undefined;
-  private readonly effectsBySlot = new Map<number, string>();
-  private effects = { slot: 0, digest: "0".repeat(64) };
   /** Own proposals whose fate is not final: round → hash once mined. */
   private readonly own = new Map<number, string | undefined>();
   private halted = false;
 
   constructor(options: HyBEOptions) {
-    this.epoch = options.epoch;
-    this.timing = options.timing;
+    const { epoch, timing } = options;
+    this.epoch = epoch;
+    this.timing = timing;
     this.pipelineDepth = options.pipelineDepth;
-    this.head = { ...options.head };
+    this.tail = new LogTail(options.head, timing.readDelayMs);
+    this.watch = new EffectsWatch(epoch.winVotes);
     this.settledRound = options.settled;
     this.lastOpened = options.settled;
     this.lastVoted = options.settled;
-    assert(
-      options.epoch.winVotes + options.epoch.answersMin > options.epoch.ranks,
-      "any R members meet every winning set: w + R > N",
-    );
+    assert(epoch.winVotes + epoch.answersMin > epoch.ranks, "R members meet every winning set");
+    assert(2 * epoch.winVotes > epoch.ranks, "two proposals of one rank cannot both win");
   }
 
   step(input: Input, now: number): Effect[] {
     this.now = now;
     this.out = [];
-    if (!this.halted) {
-      this.take(input);
-      this.progress();
-    }
+    if (!this.halted) this.take(input);
+    if (!this.halted) this.progress();
     return this.out;
   }
 
   get headSlot(): number {
-    return this.head.slot;
+    return this.tail.slot;
   }
   get headHash(): string {
-    return this.head.hash;
+    return this.tail.hash;
   }
   get settled(): number {
     return this.settledRound;
@@ -103,38 +107,38 @@ export class HyBE {
   }
   /** True when demand would open a round now: else it waits for the pipeline or the log. */
   get mayOpen(): boolean {
-    return this.openRounds() < this.pipelineDepth && this.unsettled < UNRECORDED_ROUNDS_MAX;
+    return this.unsettled < UNRECORDED_ROUNDS_MAX && this.openRounds() < this.pipelineDepth;
   }
   get idle(): boolean {
     return this.unsettled === 0 && this.linking === null && !this.demand && this.own.size === 0;
   }
+  /** Votes that told of other effects than this rank's. */
+  get effectMismatches(): number {
+    return this.watch.mismatches;
+  }
 
   /** The loop reports the effects digest once it has executed the record of `slot`. */
   executed(slot: number, digest: string): void {
-    this.effects = { slot, digest };
-    this.effectsBySlot.set(slot, digest);
-    this.effectsBySlot.delete(slot - EFFECTS_KEPT);
+    this.watch.executed(slot, digest);
   }
 
-  /** When the next deadline falls due; Infinity when nothing is open. */
+  /**
+   * When the next deadline falls due; Infinity when nothing is open. What was due is done by the
+   * step before or waits for an answer of storage or of a member, so it is always in the future.
+   */
   nextDeadline(): number {
-    let next = this.readAt;
-    if (this.linking === null && this.retryLinkAt > this.now) next = Math.min(next, this.retryLinkAt);
-    const { proposalTimeoutMs, voteTimeoutMs, turnDelayMs, pullIntervalMs } = this.timing;
+    let next = Number.POSITIVE_INFINITY;
+    const due = (at: number) => {
+      if (at > this.now && at < next) next = at;
+    };
+    due(this.tail.readDue());
+    if (this.linking === null) due(this.retryLinkAt);
     for (const round of this.rounds.values()) {
-      if (!Number.isNaN(round.closedAt)) {
-        const due = round.closedAt + this.turnOf(round.round) * turnDelayMs;
-        const wait = due > this.now ? due : this.now + turnDelayMs;
-        if (round.round === this.settledRound + 1) next = Math.min(next, wait);
-        if (this.missing(round, round.won()).length > 0)
-          next = Math.min(next, Math.max(this.now, round.lastPullAt) + pullIntervalMs);
-      } else if (Number.isNaN(round.votedAt)) {
-        next = Math.min(next, Math.max(round.openedAt + proposalTimeoutMs, this.now + 1));
-      } else {
-        const due = round.votedAt + voteTimeoutMs;
-        next = Math.min(next, due > this.now ? due : this.now + pullIntervalMs);
-      }
+      due(this.pullDue(round));
+      if (!round.voted) due(round.openedAt + this.timing.proposalTimeoutMs);
     }
+    const first = this.rounds.get(this.settledRound + 1);
+    if (first !== undefined) due(this.recordDue(first));
     return next;
   }
 
@@ -143,7 +147,7 @@ export class HyBE {
       case "tick":
         return;
       case "poll":
-        return this.read();
+        return this.tail.readBy(this.now);
       case "demand":
         this.demand = true;
         return;
@@ -152,53 +156,70 @@ export class HyBE {
       case "proposal":
         return this.onProposal(input.round, input.rank, input.hash);
       case "validated":
-        return this.onValidated(input.round, input.rank, input.hash, input.verdict);
+        this.rounds.get(input.round)?.judge(input.rank, input.hash, input.verdict);
+        return;
       case "votes":
         return this.onVotes(input.votes);
       case "pull":
         return this.onPull(input.from, input.pull);
       case "decided":
-        return this.onDecided(input.decided);
+        return this.tail.announced(input.decided, this.now);
       case "linked":
         return this.onLinked(input.slot, input.hash);
+      case "link-lost":
+        return this.onLinkLost(input.slot);
+      case "link-failed":
+        return this.onLinkFailed(input.slot);
       case "record":
         return this.onRecord(input.record);
       case "no-record":
-        this.reading = false;
-        return;
-      case "link-failed":
-        if (this.linking?.slot === input.slot) {
-          this.linking = null;
-          if (input.slot > this.head.slot) this.retryLinkAt = this.now + this.timing.turnDelayMs;
-        }
-        return;
+        return this.tail.empty(input.slot, this.now);
     }
+  }
+
+  /** Everything that may have become possible, in the order of the steps. */
+  private progress(): void {
+    if (this.watch.differsAt !== undefined) {
+      const slot = this.watch.differsAt;
+      const reason = `the state of this rank differs from the majority's at slot ${slot}`;
+      return this.halt("EFFECTS_DIFFER", reason);
+    }
+    this.voteWhatIsDue();
+    for (const round of this.rounds.values()) this.repair(round);
+    this.adoptDecisions();
+    this.record();
+    if (this.demand && this.mayOpen) this.open();
+    if (this.tail.takeRead(this.now)) {
+      this.out.push({ type: "read", slot: this.tail.slot + 1, prevHash: this.tail.hash });
+    }
+  }
+
+  private halt(code: string, reason: string): void {
+    this.halted = true;
+    this.out.push({ type: "halt", code, reason });
   }
 
   // Steps 1 and 2: open, propose, distribute.
 
   private openRounds(): number {
     let open = 0;
-    for (const round of this.rounds.values()) if (Number.isNaN(round.closedAt)) open++;
+    for (const round of this.rounds.values()) if (!round.closed) open++;
     return open;
   }
 
-  private open(): Round {
+  private open(): void {
     const number = ++this.lastOpened;
-    const round = new Round(number, this.now, this.epoch);
-    this.rounds.set(number, round);
+    this.rounds.set(number, new Round(number, this.now, this.epoch));
     this.own.set(number, undefined);
     this.demand = false;
     this.out.push({ type: "mine", round: number });
-    return round;
   }
 
   /** Whoever proposes rings: everybody joins each round up to that one. */
   private join(number: number): Round | undefined {
     if (number <= this.settledRound) return undefined;
     if (number > this.settledRound + UNRECORDED_ROUNDS_MAX) {
-      // The sender knows of records that this rank has not learned of.
-      this.readAt = Math.min(this.readAt, this.now + this.timing.readDelayMs);
+      this.tail.heardOfRoundsBeyond(this.now);
       return undefined;
     }
     while (this.lastOpened < number) this.open();
@@ -214,238 +235,239 @@ export class HyBE {
     const round = this.rounds.get(number);
     assert(round !== undefined, `mined round ${number} is open`);
     this.own.set(number, hash);
-    round.ownHash = hash;
-    if (Number.isNaN(round.votedAt)) {
-      // Own blocks were checked transaction by transaction when they were built.
-      round.held[this.epoch.self] = { hash, verdict: "yes" };
-    }
+    this.hold(round, this.epoch.self, hash);
+    // Own blocks were checked transaction by transaction when they were built.
+    round.judge(this.epoch.self, hash, "yes");
     this.out.push({ type: "propose", round: number });
   }
 
   private onProposal(number: number, rank: number, hash: string): void {
     const round = this.join(number);
-    if (round === undefined) return;
-    const held = round.held[rank];
-    if (held !== undefined) {
-      // Step 4: only the first is judged, unless the votes name another and its body is missing.
-      const wanted = round.named().some((name) => name.rank === rank && name.hash === hash);
-      if (held.hash === hash || !wanted) return;
+    if (round !== undefined && this.hold(round, rank, hash)) {
+      this.out.push({ type: "validate", round: number, rank, hash });
     }
-    round.held[rank] = { hash, verdict: undefined };
-    this.out.push({ type: "validate", round: number, rank, hash });
   }
 
-  // Step 3: validate. An exception came as an abstention.
-
-  private onValidated(number: number, rank: number, hash: string, verdict: Verdict): void {
-    const round = this.rounds.get(number);
-    const held = round?.held[rank];
-    if (round === undefined || held?.hash !== hash || held.verdict !== undefined) return;
-    held.verdict = verdict;
-    if (!Number.isNaN(round.votedAt) && Number.isNaN(round.closedAt)) this.recount(round);
+  /** A proposal has come: it may explain votes that are not opened yet. */
+  private hold(round: Round, rank: number, hash: string): boolean {
+    const opened = round.opened;
+    const isNew = round.hold(rank, hash);
+    if (round.opened > opened) this.tally(round);
+    return isNew;
   }
 
   // Steps 4 and 5: vote once, in round order; tally.
-
-  private castVote(round: Round): void {
-    assert(round.round === this.lastVoted + 1, "votes go in round order");
-    assert(round.ownVote === undefined, "one vote a round");
-    // Marked before it is sent: whatever happens next, there is no second vote.
-    this.lastVoted = round.round;
-    round.votedAt = this.now;
-    const vote = round.formVote(this.epoch.self, this.effects);
-    round.ownVote = vote;
-    round.addVote(vote);
-    this.out.push({ type: "vote", vote });
-    this.recount(round);
-  }
-
-  private onVotes(votes: readonly Vote[]): void {
-    const touched = new Set<Round>();
-    for (const vote of votes) {
-      this.compareEffects(vote);
-      const round = this.join(vote.round);
-      if (round === undefined) continue;
-      round.addVote(vote);
-      touched.add(round);
-    }
-    for (const round of touched) this.recount(round);
-    if (votes.length > 1) this.judgeOwnEffects(votes);
-  }
-
-  private recount(round: Round): void {
-    round.openVotes();
-    round.count(this.epoch);
-    for (const candidate of round.candidates) {
-      if (candidate.standing !== "won" || round.agreedTold.has(candidate.hash)) continue;
-      round.agreedTold.add(candidate.hash);
-      const name = { rank: candidate.rank, hash: candidate.hash };
-      this.out.push({ type: "agreed", round: round.round, name });
-    }
-    if (Number.isNaN(round.closedAt) && round.mayClose(this.epoch)) round.closedAt = this.now;
-  }
-
-  /** A vote from a rank that executed the same slot to another digest is worth a count. */
-  private compareEffects(vote: Vote): void {
-    const mine = this.effectsBySlot.get(vote.effectsSlot);
-    if (mine !== undefined && mine !== vote.effectsDigest) this.effectMismatches++;
-  }
-  effectMismatches = 0;
-
-  /** Step 4: whoever's effects differ from the majority's halts. */
-  private judgeOwnEffects(votes: readonly Vote[]): void {
-    const against = new Map<string, Set<number>>();
-    for (const vote of votes) {
-      const mine = this.effectsBySlot.get(vote.effectsSlot);
-      if (mine === undefined || mine === vote.effectsDigest) continue;
-      const key = `${vote.effectsSlot}:${vote.effectsDigest}`;
-      if (!against.has(key)) against.set(key, new Set());
-      against.get(key)!.add(vote.rank);
-    }
-    for (const [key, ranks] of against) {
-      if (ranks.size < this.epoch.winVotes) continue;
-      const slot = key.slice(0, key.indexOf(":"));
-      this.halt("EFFECTS_DIFFER", `the state of this rank differs from the majority's at slot ${slot}`);
-    }
-  }
-
-  private halt(code: string, reason: string): void {
-    this.halted = true;
-    this.out.push({ type: "halt", code, reason });
-  }
-
-  // Everything that may have become possible, in the order of the steps.
-
-  private progress(): void {
-    if (this.demand && this.mayOpen) this.open();
-    this.voteWhatIsDue();
-    for (const round of this.rounds.values()) this.repair(round);
-    this.adoptDecisions();
-    this.record();
-    if (this.now >= this.readAt) {
-      this.readAt = Number.POSITIVE_INFINITY;
-      this.read();
-    }
-  }
 
   private voteWhatIsDue(): void {
     for (;;) {
       const round = this.rounds.get(this.lastVoted + 1);
       if (round === undefined) return;
       const late = this.now >= round.openedAt + this.timing.proposalTimeoutMs;
-      if (!round.complete() && !late) return;
+      // Nothing can change a closed round: it is voted in only so that later ones may be.
+      if (!round.complete() && !late && !round.closed) return;
       this.castVote(round);
     }
   }
 
+  private castVote(round: Round): void {
+    assert(round.round === this.lastVoted + 1, "votes go in round order");
+    assert(!round.voted, "one vote a round");
+    // Marked before it is sent: whatever happens next, there is no second vote.
+    this.lastVoted = round.round;
+    round.votedAt = this.now;
+    const vote = round.formVote(this.watch.newest);
+    round.ownVote = vote;
+    round.addVote(vote);
+    this.out.push({ type: "vote", vote });
+    this.tally(round);
+  }
+
+  private onVotes(votes: readonly Vote[]): void {
+    const touched = new Set<Round>();
+    for (const vote of votes) {
+      if (vote.rank === this.epoch.self) continue;
+      this.watch.claimed(vote.rank, vote.effectsSlot, vote.effectsDigest);
+      const round = this.join(vote.round);
+      if (round === undefined) continue;
+      round.addVote(vote);
+      touched.add(round);
+    }
+    for (const round of touched) this.tally(round);
+  }
+
+  private tally(round: Round): void {
+    for (const name of round.newlyWon()) {
+      this.out.push({ type: "agreed", round: round.round, name });
+    }
+    if (!round.closed && round.mayClose()) round.closedAt = this.now;
+  }
+
   /** Step 5: while anything is pending, pull; step 8: the storage validator asks everybody. */
   private repair(round: Round): void {
-    if (Number.isNaN(round.votedAt)) return;
-    const closed = !Number.isNaN(round.closedAt);
-    const since = closed ? round.closedAt : round.votedAt;
-    if (!closed && this.now < since + this.timing.voteTimeoutMs) return;
-    if (this.now < round.lastPullAt + this.timing.pullIntervalMs) return;
-    if (closed) {
-      const bodies = this.missing(round, round.won());
-      if (bodies.length > 0) this.pull(round, { vote: false, force: false, bodies });
-      return;
-    }
-    const turnAt = since + this.timing.voteTimeoutMs + this.turnOf(round.round) * this.timing.turnDelayMs;
-    const force = round.round === this.settledRound + 1 && this.now >= turnAt;
-    if (force && Number.isNaN(round.askedAt)) round.askedAt = this.now;
-    this.pull(round, { vote: true, force, bodies: this.missing(round, round.possible()) });
-    // Whoever settled this round without us has told storage.
-    this.readAt = Math.min(this.readAt, this.now + this.timing.readDelayMs);
-  }
-
-  private missing(round: Round, names: readonly ProposalName[]): ProposalName[] {
-    return names.filter((name) => round.held[name.rank]?.hash !== name.hash);
-  }
-
-  private pull(round: Round, what: Omit<Pull, "round">): void {
+    if (this.now < this.pullDue(round)) return;
     round.lastPullAt = this.now;
-    const to: number[] = [];
-    for (let rank = 0; rank < this.epoch.ranks; rank++) {
-      if (rank === this.epoch.self) continue;
-      const unopened = round.votes[rank]?.hashes === undefined;
-      if ((what.vote && unopened) || what.bodies.length > 0) to.push(rank);
+    if (!round.closed) {
+      const force = this.now >= this.askDue(round);
+      if (force && !round.asked) round.askedAt = this.now;
+      const to: number[] = [];
+      for (let rank = 0; rank < this.epoch.ranks; rank++)
+        if (round.votes[rank]?.hashes === undefined) to.push(rank);
+      const pull = { round: round.round, vote: true, force, bodies: [] };
+      if (to.length > 0) this.out.push({ type: "send-pull", to, pull });
     }
-    // A proposal that never came is asked of its author.
-    const bodies = [...what.bodies];
-    if (to.length > 0) this.out.push({ type: "send-pull", to, pull: { round: round.round, ...what, bodies } });
+    this.pullBodies(round);
+    // Whoever settled this round without us has told storage.
+    this.tail.readBy(this.now + this.timing.readDelayMs);
+  }
+
+  private pullDue(round: Round): number {
+    if (!round.voted) return Number.POSITIVE_INFINITY;
+    const { proposalTimeoutMs, voteTimeoutMs, pullIntervalMs } = this.timing;
+    const again = round.lastPullAt + pullIntervalMs;
+    if (!round.closed) return Math.max(round.votedAt + voteTimeoutMs, again);
+    // A body that is on its way is not pulled as well; one that is not judged may wait for an
+    // anchor, that is, for a record which this rank does not know.
+    if (round.bodiesJudged()) return Number.POSITIVE_INFINITY;
+    return Math.max(round.openedAt + proposalTimeoutMs, again);
+  }
+
+  /** A missing body is asked of one member at a time: its author, then whoever said yes to it. */
+  private pullBodies(round: Round): void {
+    const asked = new Map<number, ProposalName[]>();
+    for (const name of round.missing()) {
+      const others = round.yesVoters(name).filter((rank) => rank !== name.rank);
+      const sources = [name.rank, ...others].filter((rank) => rank !== this.epoch.self);
+      const source = sources[round.bodyPulls % sources.length];
+      if (source === undefined) continue;
+      asked.set(source, [...(asked.get(source) ?? []), name]);
+    }
+    if (asked.size > 0) round.bodyPulls++;
+    for (const [source, bodies] of asked) {
+      const pull = { round: round.round, vote: false, force: false, bodies };
+      this.out.push({ type: "send-pull", to: [source], pull });
+    }
   }
 
   private onPull(from: number, pull: Pull): void {
     if (pull.round <= this.settledRound) {
-      if (this.lastDecided) this.out.push({ type: "send-decided", to: from, decided: this.lastDecided });
+      const { lastDecided } = this.tail;
+      if (lastDecided) this.out.push({ type: "send-decided", to: from, decided: lastDecided });
       return;
     }
     const round = this.join(pull.round);
     if (round === undefined) return;
     if (pull.force) {
       for (let next = this.lastVoted + 1; next <= pull.round; next++) {
-        const due = this.rounds.get(next);
-        if (due !== undefined) this.castVote(due);
+        this.castVote(this.rounds.get(next)!);
       }
     }
-    if (pull.vote && round.ownVote !== undefined)
+    if (pull.vote && round.ownVote !== undefined) {
       this.out.push({ type: "send-vote", to: from, vote: round.ownVote });
-    for (const name of pull.bodies)
-      if (round.holds(name))
-        this.out.push({ type: "send-body", to: from, round: pull.round, name });
+    }
+    for (const name of pull.bodies) {
+      if (!round.holds(name)) continue;
+      this.out.push({ type: "send-body", to: from, round: pull.round, name });
+    }
   }
 
   // Step 6: record, by turns; step 8: storage decides.
+
+  /** Turns at a record are counted from when it became possible, not from when a round closed. */
+  private afterTurns(round: Round, since: number): number {
+    const turn = this.turnOf(round.round);
+    return Math.max(since, this.tail.movedAt) + turn * this.timing.turnDelayMs;
+  }
 
   private turnOf(round: number): number {
     return (this.epoch.self - (round % this.epoch.ranks) + this.epoch.ranks) % this.epoch.ranks;
   }
 
+  /** When it is this rank's turn as storage validator of the first unsettled round. */
+  private askDue(round: Round): number {
+    if (round.round !== this.settledRound + 1) return Number.POSITIVE_INFINITY;
+    return this.afterTurns(round, round.votedAt + this.timing.voteTimeoutMs);
+  }
+
+  /** When this rank may link the first unsettled round; Infinity when something else is awaited. */
+  private recordDue(first: Round): number {
+    if (first.closed) {
+      if (!first.bodiesJudged()) return Number.POSITIVE_INFINITY;
+      return this.afterTurns(first, first.closedAt);
+    }
+    if (!first.asked || first.opened < this.epoch.answersMin) return Number.POSITIVE_INFINITY;
+    // One more interval for answers that are on their way: each can only make the record truer.
+    const pulls = first.opened === this.epoch.ranks ? 0 : 1;
+    const patience = this.answersFit(first) ? pulls : PATIENT_PULLS;
+    return first.askedAt + patience * this.timing.pullIntervalMs;
+  }
+
+  /** Every yes has its body in hand, and no rank has two proposals that may have been agreed. */
+  private answersFit(round: Round): boolean {
+    const names = round.possible();
+    const ranks = new Set(names.map(({ rank }) => rank));
+    return ranks.size === names.length && names.every((name) => round.usable(name));
+  }
+
   private record(): void {
-    if (this.linking !== null || this.reading || this.now < this.retryLinkAt) return;
+    if (this.linking !== null || this.now < this.retryLinkAt) return;
     if (this.wantNoop) {
-      this.link("NOOP", []);
-      return;
+      // Any record will do: it shows that somebody is here.
+      const settlement = this.closedRounds();
+      return this.link(settlement.length > 0 ? "QUORUM" : "NOOP", settlement);
     }
     const first = this.rounds.get(this.settledRound + 1);
     if (first === undefined) return;
-    if (Number.isNaN(first.closedAt)) return this.recordByStorage(first);
-    if (this.now < first.closedAt + this.turnOf(first.round) * this.timing.turnDelayMs) return;
-    const settlement: RoundSettlement[] = [];
-    for (let number = first.round; ; number++) {
-      const round = this.rounds.get(number);
-      if (round === undefined || Number.isNaN(round.closedAt)) break;
-      const included = round.won();
-      if (!included.every((name) => round.holds(name))) break;
-      settlement.push(this.settle(round, included));
+    const due = this.recordDue(first);
+    if (this.now < due) return;
+    const instead = !first.closed || this.turnOf(first.round) > 0;
+    if (instead && !this.tail.emptySince(due)) {
+      // Whoever steps in for another looks first: a read is cheaper than a record written in vain.
+      return this.tail.readBy(this.now);
     }
-    if (settlement.length > 0) this.link("QUORUM", settlement);
+    if (first.closed) return this.link("QUORUM", this.closedRounds());
+    const usable = (name: ProposalName) => first.usable(name);
+    const settled = settleByAnswers(first.round, first.openedVotes(), this.epoch, usable);
+    if (settled !== undefined) this.link("STORAGE", [settled]);
   }
 
-  private recordByStorage(round: Round): void {
-    if (Number.isNaN(round.askedAt) || round.opened() < this.epoch.answersMin) return;
-    // One more interval for answers that are on their way: each can only make the record truer.
-    const everybody = round.opened() === this.epoch.ranks;
-    if (!everybody && this.now < round.askedAt + this.timing.pullIntervalMs) return;
-    const included = round.possible();
-    if (!included.every((name) => round.holds(name))) return;
-    this.link("STORAGE", [this.settle(round, included)]);
-  }
-
-  private settle(round: Round, included: readonly ProposalName[]): RoundSettlement {
-    const names = new Set(included.map(({ hash }) => hash));
-    return {
-      round: round.round,
-      included,
-      lost: round.named().filter(({ hash }) => !names.has(hash)),
-      votes: round.openedVotes(),
-    };
+  /** When storage is slow more rounds ride in one record. */
+  private closedRounds(): RoundSettlement[] {
+    const settlement: RoundSettlement[] = [];
+    for (let number = this.settledRound + 1; settlement.length < this.groupMax; number++) {
+      const round = this.rounds.get(number);
+      if (!round?.closed || !round.bodiesJudged()) break;
+      const included = round.won();
+      const hashes = new Set(included.map(({ hash }) => hash));
+      const lost = round.named().filter(({ hash }) => !hashes.has(hash));
+      settlement.push({ round: number, included, lost, votes: round.openedVotes() });
+    }
+    return settlement;
   }
 
   private link(kind: "QUORUM" | "STORAGE" | "NOOP", settlement: RoundSettlement[]): void {
-    const slot = this.head.slot + 1;
-    this.linking = { slot, settlement, kind };
-    this.out.push({ type: "link", kind, slot, prevHash: this.head.hash, settlement });
+    const slot = this.tail.slot + 1;
+    this.linking = { slot, kind, settlement };
+    this.out.push({ type: "link", kind, slot, prevHash: this.tail.hash, settlement });
+  }
+
+  private onLinkFailed(slot: number): void {
+    if (this.linking?.slot !== slot) return;
+    this.groupMax = Math.max(1, this.linking.settlement.length >>> 1);
+    this.linking = null;
+    this.retryLinkAt = this.now + this.timing.turnDelayMs;
+  }
+
+  private onLinkLost(slot: number): void {
+    if (this.linking?.slot !== slot) return;
+    const { kind } = this.linking;
+    this.linking = null;
+    // Who stepped in and found a record that nobody announced spares the others the same.
+    const { lastDecided } = this.tail;
+    if (kind !== "NOOP" && lastDecided?.slot === slot) this.tell(lastDecided);
+  }
+
+  private tell(decided: Decided): void {
+    this.out.push({ type: "send-decided", to: "all", decided });
   }
 
   // Step 7: finalize what storage holds.
@@ -454,97 +476,88 @@ export class HyBE {
     const linking = this.linking;
     assert(linking !== null && linking.slot === slot, "the record linked is the one handed over");
     this.linking = null;
-    if (slot !== this.head.slot + 1) return; // learned of it by another way meanwhile
-    const rounds = linking.settlement.map(({ round, included }) => ({ round, included }));
-    const decided: Decided = {
+    this.groupMax = Math.min(2 * this.groupMax, UNRECORDED_ROUNDS_MAX);
+    if (slot === this.tail.slot + 1) {
+      const decided = this.describe(slot, hash, linking.kind, linking.settlement);
+      this.tell(decided);
+      this.finalize(decided, linking.settlement);
+    } else if (slot === this.tail.slot) {
+      // This rank read its own record before the append had answered.
+      if (hash === this.tail.hash) this.tell(this.tail.lastDecided!);
+      else
+        this.halt(
+          "TWO_RECORDS",
+          `storage gave slot ${slot} to two records: its link is not exclusive`,
+        );
+    }
+  }
+
+  private describe(slot: number, hash: string, kind: RecordKind, rounds: SettledNames): Decided {
+    return {
       slot,
       hash,
-      kind: linking.kind as Decided["kind"],
+      kind,
       firstRound: rounds[0]?.round ?? this.settledRound + 1,
       lastRound: rounds.at(-1)?.round ?? this.settledRound,
       orderDigest: orderDigest(this.ordered(rounds)),
     };
-    this.out.push({ type: "send-decided", to: "all", decided });
-    this.finalize(slot, hash, rounds, decided);
   }
 
-  private ordered(rounds: ReadonlyArray<{ round: number; included: readonly ProposalName[] }>) {
+  private ordered(rounds: SettledNames) {
     return rounds.map(({ round, included }) => ({
       round,
       order: inRoundOrder(round, included, this.epoch.ranks),
     }));
   }
 
-  private onDecided(decided: Decided): void {
-    if (decided.slot <= this.head.slot) return;
-    if (decided.slot > this.head.slot + UNRECORDED_ROUNDS_MAX) {
-      this.readAt = Math.min(this.readAt, this.now);
-      return;
-    }
-    this.decisions.set(decided.slot, decided);
-    this.readAt = Math.min(this.readAt, this.now + this.timing.readDelayMs);
-  }
-
-  /** A DECIDED that matches what is closed here spares the read; anything else reads the record. */
+  /** A DECIDED that matches what is known here spares the read; anything else reads the record. */
   private adoptDecisions(): void {
     for (;;) {
-      const decided = this.decisions.get(this.head.slot + 1);
+      const decided = this.tail.next();
       if (decided === undefined) return;
-      if (decided.kind !== "QUORUM" && decided.kind !== "STORAGE") return this.read();
-      if (decided.firstRound !== this.settledRound + 1) return this.read();
-      const rounds: { round: number; included: ProposalName[] }[] = [];
-      for (let number = decided.firstRound; number <= decided.lastRound; number++) {
-        const round = this.rounds.get(number);
-        if (round === undefined) return;
-        const included = Number.isNaN(round.closedAt) ? round.possible() : round.won();
-        if (!included.every((name) => round.holds(name))) return;
-        rounds.push({ round: number, included });
-      }
-      if (orderDigest(this.ordered(rounds)) !== decided.orderDigest) return;
-      this.finalize(decided.slot, decided.hash, rounds, decided);
+      const rounds = this.explain(decided);
+      if (rounds === undefined) return;
+      this.finalize(decided, rounds);
     }
   }
 
-  private read(): void {
-    if (this.reading) return;
-    this.reading = true;
-    const { slot, hash } = this.head;
-    this.out.push({ type: "read", slot: slot + 1, prevHash: hash });
+  /** What the announced record includes, if this rank can tell without reading it. */
+  private explain(decided: Decided): SettledNames | undefined {
+    const { kind, firstRound, lastRound } = decided;
+    if (kind === "NOOP") return [];
+    if (kind !== "QUORUM" && kind !== "STORAGE") return undefined;
+    if (firstRound !== this.settledRound + 1) return undefined;
+    const rounds: { round: number; included: ProposalName[] }[] = [];
+    for (let number = firstRound; number <= lastRound; number++) {
+      const round = this.rounds.get(number);
+      if (round === undefined) return undefined;
+      const included = kind === "QUORUM" ? round.won() : round.possible();
+      if (!included.every((name) => round.holds(name))) return undefined;
+      rounds.push({ round: number, included });
+    }
+    const same = orderDigest(this.ordered(rounds)) === decided.orderDigest;
+    return same ? rounds : undefined;
   }
 
   private onRecord(record: RecordSummary): void {
-    this.reading = false;
-    if (this.linking?.slot === record.slot) this.linking = null;
-    if (record.slot !== this.head.slot + 1) return;
-    if (record.valid && record.kind === "SEAL") {
-      this.halt("SEALED_OUT", `slot ${record.slot} ends this epoch: another job or membership took over`);
-      return;
+    const { slot, hash, kind, valid } = record;
+    this.tail.found(slot, this.now);
+    if (slot !== this.tail.slot + 1) return;
+    if (valid && kind === "SEAL") {
+      const reason = `slot ${slot} ends this epoch: another job or membership took over`;
+      return this.halt("SEALED_OUT", reason);
     }
-    // An INTENT asks whether anybody is here: the next record, an empty one if need be, says so.
-    if (record.kind === "INTENT") this.wantNoop = true;
-    const settles = record.valid && (record.kind === "QUORUM" || record.kind === "STORAGE");
+    const settles = valid && (kind === "QUORUM" || kind === "STORAGE");
     const rounds = settles ? record.rounds : [];
-    this.finalize(record.slot, record.hash, rounds, undefined);
-    // More may follow: a rank that was behind reads on until the log ends.
-    if (this.rounds.size > 0 || this.decisions.size > 0)
-      this.readAt = Math.min(this.readAt, this.now + this.timing.readDelayMs);
+    this.finalize(this.describe(slot, hash, valid ? kind : "NOOP", rounds), rounds);
+    // An INTENT asks whether anybody is here: the next record, an empty one if need be, says so.
+    this.wantNoop = valid && kind === "INTENT";
   }
 
-  private finalize(
-    slot: number,
-    hash: string,
-    rounds: ReadonlyArray<{ round: number; included: readonly ProposalName[] }>,
-    decided: Decided | undefined,
-  ): void {
-    assert(slot === this.head.slot + 1, "slots are contiguous");
-    this.head = { slot, hash };
-    this.decisions.delete(slot);
-    if (decided !== undefined) {
-      this.lastDecided = decided;
-      if (decided.kind === "NOOP") this.wantNoop = false;
-    }
-    if (rounds.length > 0) this.wantNoop = false;
-    if (this.decisions.size === 0) this.readAt = Number.POSITIVE_INFINITY;
+  private finalize(decided: Decided, rounds: SettledNames): void {
+    const { slot, hash } = decided;
+    this.tail.advance(decided, this.now);
+    this.wantNoop = false;
     this.out.push({ type: "finalize", slot, hash, rounds: this.ordered(rounds) });
     for (const { round: number, included } of rounds) {
       assert(number === this.settledRound + 1, "rounds are settled in order");
@@ -559,13 +572,11 @@ export class HyBE {
 
   /** Step 9: what was not accepted waits again, now that its round is final without it. */
   private settleOwn(number: number, included: readonly ProposalName[]): void {
-    if (!this.own.has(number)) return;
     const hash = this.own.get(number);
     if (hash === undefined) return; // still mining: `mined` will find the round settled
     this.own.delete(number);
     if (included.some((name) => name.rank === this.epoch.self && name.hash === hash)) return;
-    const own = this.rounds.get(number)?.candidates.find((name) => name.hash === hash);
-    const rejected = own !== undefined && own.no >= this.epoch.winVotes;
-    this.out.push({ type: "returned", round: number, rejected });
+    const noVotes = this.rounds.get(number)?.noVotes(this.epoch.self, hash) ?? 0;
+    this.out.push({ type: "returned", round: number, rejected: noVotes >= this.epoch.winVotes });
   }
 }

@@ -1,11 +1,15 @@
 /**
- * What one rank knows of one open round. Plain data and questions about it; `hybe.ts` decides.
+ * What one rank knows of one open round, and the tally of it. Data and questions about it;
+ * `hybe.ts` decides. Votes are counted once, when they are opened: no step tallies anew.
  */
+
+import { nameOf } from "./answers.ts";
 import { ANSWER, type EpochView, type ProposalName, type Verdict, type Vote } from "./effects.ts";
-import { type Candidate, opensVote, openedCount, tally, voteDigest } from "./vote.ts";
+import { type Candidate, countVote, noCounts, opensVote, standingOf, voteDigest } from "./vote.ts";
 
 interface Held {
-  hash: string;
+  readonly rank: number;
+  readonly hash: string;
   /** Undefined while the validation runs. */
   verdict: Verdict | undefined;
 }
@@ -13,45 +17,126 @@ interface Held {
 export class Round {
   readonly round: number;
   readonly openedAt: number;
-  /** First proposal seen of each rank: an equivocating one is only ever judged by its first. */
-  readonly held: (Held | undefined)[];
+  private readonly epoch: EpochView;
+  /** First proposal seen of each rank: the only one that this rank votes on. */
+  private readonly held: (Held | undefined)[];
+  /** Further proposals of a rank, kept because votes name them: an equivocator's. */
+  private readonly heldToo: Held[] = [];
   readonly votes: (Vote | undefined)[];
-  ownHash: string | undefined;
+  private readonly counts: Candidate[][];
+  private readonly told = new Set<string>();
+  private judgedRanks = 0;
+  private missingKnown: ProposalName[] | undefined;
+  private completeKnown: boolean | undefined;
+  /** How many votes are opened: only these count. */
+  opened = 0;
   ownVote: Vote | undefined;
   votedAt = Number.NaN;
+  /** Step 6: R opened votes, and every hash that they name won or lost. Never undone. */
   closedAt = Number.NaN;
-  candidates: readonly Candidate[] = [];
   lastPullAt = Number.NEGATIVE_INFINITY;
+  bodyPulls = 0;
   /** Set when this rank, as storage validator, has asked everybody (step 8). */
   askedAt = Number.NaN;
-  readonly agreedTold = new Set<string>();
 
   constructor(round: number, openedAt: number, epoch: EpochView) {
     this.round = round;
     this.openedAt = openedAt;
+    this.epoch = epoch;
     this.held = new Array(epoch.ranks).fill(undefined);
     this.votes = new Array(epoch.ranks).fill(undefined);
+    this.counts = noCounts(epoch.ranks);
+  }
+
+  get voted(): boolean {
+    return this.ownVote !== undefined;
+  }
+  get closed(): boolean {
+    return !Number.isNaN(this.closedAt);
+  }
+  get asked(): boolean {
+    return !Number.isNaN(this.askedAt);
+  }
+
+  // Proposals.
+
+  /** True when it is new here and worth judging: a rank's first, or another that votes name. */
+  hold(rank: number, hash: string): boolean {
+    if (this.find(rank, hash) !== undefined) return false;
+    const held: Held = { rank, hash, verdict: undefined };
+    if (this.held[rank] === undefined) {
+      this.held[rank] = held;
+      this.openVotes(rank);
+    } else {
+      if (!this.counts[rank].some((named) => named.hash === hash)) return false;
+      this.heldToo.push(held);
+    }
+    this.changed();
+    return true;
+  }
+
+  judge(rank: number, hash: string, verdict: Verdict): void {
+    const held = this.find(rank, hash);
+    if (held === undefined || held.verdict !== undefined) return;
+    held.verdict = verdict;
+    if (held === this.held[rank]) this.judgedRanks++;
+    this.changed();
+  }
+
+  private find(rank: number, hash: string): Held | undefined {
+    const first = this.held[rank];
+    if (first?.hash === hash) return first;
+    return this.heldToo.find((held) => held.rank === rank && held.hash === hash);
+  }
+
+  /** The body is here and judged: it can be executed and recorded. */
+  holds({ rank, hash }: ProposalName): boolean {
+    return this.find(rank, hash)?.verdict !== undefined;
+  }
+
+  /** Step 8 includes it: here, and not found bad. */
+  usable({ rank, hash }: ProposalName): boolean {
+    const verdict = this.find(rank, hash)?.verdict;
+    return verdict !== undefined && verdict !== "no";
   }
 
   /** Every member's proposal has arrived and is judged. */
   complete(): boolean {
-    return this.held.every((held) => held?.verdict !== undefined);
+    return this.judgedRanks === this.epoch.ranks;
   }
 
+  /** Bodies that the record may have to include and that are not here. */
+  missing(): readonly ProposalName[] {
+    this.missingKnown ??= this.possible().filter(({ rank, hash }) => !this.find(rank, hash));
+    return this.missingKnown;
+  }
+
+  /** The bodies of all that the record may have to include are here and judged. */
+  bodiesJudged(): boolean {
+    this.completeKnown ??= this.possible().every((name) => this.holds(name));
+    return this.completeKnown;
+  }
+
+  private changed(): void {
+    this.missingKnown = undefined;
+    this.completeKnown = undefined;
+  }
+
+  // Votes.
+
   /** The vote that this rank casts with what it holds now. */
-  formVote(self: number, effects: { slot: number; digest: string }): Vote {
+  formVote(effects: { slot: number; digest: string }): Vote {
     const answers = new Uint8Array(this.held.length);
     const hashes = this.held.map((held, rank) => {
       if (held?.verdict === undefined || held.verdict === "abstain") return "";
       answers[rank] = held.verdict === "yes" ? ANSWER.yes : ANSWER.no;
       return held.hash;
     });
-    const digest = voteDigest(this.round, answers, hashes);
     return {
       round: this.round,
-      rank: self,
+      rank: this.epoch.self,
       answers,
-      digest,
+      digest: voteDigest(this.round, answers, hashes),
       effectsSlot: effects.slot,
       effectsDigest: effects.digest,
       hashes,
@@ -60,74 +145,121 @@ export class Round {
 
   /** Keeps the first vote of a member; a later copy may only add the hashes that open it. */
   addVote(vote: Vote): void {
-    const known = this.votes[vote.rank];
-    if (known === undefined) this.votes[vote.rank] = { ...vote, hashes: undefined };
-    const kept = this.votes[vote.rank]!;
-    if (kept.digest !== vote.digest || kept.hashes !== undefined) return;
-    if (vote.hashes !== undefined && opensVote(kept, vote.hashes)) kept.hashes = vote.hashes;
+    let kept = this.votes[vote.rank];
+    if (kept === undefined) this.votes[vote.rank] = kept = { ...vote, hashes: undefined };
+    if (kept.hashes !== undefined || kept.digest !== vote.digest) return;
+    const like = this.openedLike(kept);
+    if (like !== undefined) this.open(kept, like);
+    else if (vote.hashes !== undefined && opensVote(kept, vote.hashes))
+      this.open(kept, vote.hashes);
     else this.openWithHeld(kept);
   }
 
-  /** Opens every vote that the proposals held here explain. */
-  openVotes(): void {
-    for (const vote of this.votes) if (vote && vote.hashes === undefined) this.openWithHeld(vote);
+  private open(vote: Vote, hashes: readonly string[]): void {
+    vote.hashes = hashes;
+    this.opened++;
+    countVote(this.counts, vote);
+    this.changed();
+  }
+
+  /** Whoever holds the same hashes has the same digest: most votes are opened by another one. */
+  private openedLike(vote: Vote): readonly string[] | undefined {
+    const alike = (other: Vote | undefined) =>
+      other?.hashes !== undefined &&
+      other.digest === vote.digest &&
+      sameBytes(other.answers, vote.answers);
+    if (alike(this.ownVote)) return this.ownVote!.hashes;
+    return this.votes.find(alike)?.hashes;
   }
 
   private openWithHeld(vote: Vote): void {
-    // The common case first: everybody who holds what we voted on has our digest.
-    const own = this.ownVote;
-    if (own?.hashes !== undefined && own.digest === vote.digest) {
-      vote.hashes = own.hashes;
-      return;
+    const hashes: string[] = [];
+    for (const [rank, held] of this.held.entries()) {
+      if (vote.answers[rank] === ANSWER.none) hashes.push("");
+      else if (held === undefined)
+        return; // pulled if it is needed
+      else hashes.push(held.hash);
     }
-    const hashes = this.held.map((held, rank) =>
-      vote.answers[rank] === ANSWER.none ? "" : (held?.hash ?? ""),
-    );
-    if (opensVote(vote, hashes)) vote.hashes = hashes;
+    if (opensVote(vote, hashes)) this.open(vote, hashes);
   }
 
-  count(epoch: EpochView): void {
-    this.candidates = tally(this.votes, epoch);
-  }
-
-  opened(): number {
-    return openedCount(this.votes);
-  }
-
-  /** Step 6: opened votes from R members, and every hash that they name won or lost. */
-  mayClose(epoch: EpochView): boolean {
-    return (
-      this.opened() >= epoch.answersMin &&
-      this.candidates.every(({ standing }) => standing !== "pending")
-    );
-  }
-
-  won(): ProposalName[] {
-    return this.candidates.filter(({ standing }) => standing === "won").map(nameOf);
-  }
-
-  /** Step 8: every hash with a yes that is not known to be lost; one of them may be agreed. */
-  possible(): ProposalName[] {
-    return this.candidates
-      .filter(({ standing, yes }) => standing !== "lost" && yes > 0)
-      .map(nameOf);
-  }
-
-  named(): ProposalName[] {
-    return this.candidates.map(nameOf);
-  }
-
-  /** The body is here and judged: it can be executed and recorded. */
-  holds({ rank, hash }: ProposalName): boolean {
-    const held = this.held[rank];
-    return held?.hash === hash && held.verdict !== undefined;
+  /** The first proposal of `rank` has come: it may explain votes that name it. */
+  private openVotes(rank: number): void {
+    for (const vote of this.votes) {
+      if (vote === undefined || vote.hashes !== undefined) continue;
+      if (vote.answers[rank] === ANSWER.none) continue;
+      const like = this.openedLike(vote);
+      if (like !== undefined) this.open(vote, like);
+      else this.openWithHeld(vote);
+    }
   }
 
   openedVotes(): Vote[] {
     return this.votes.filter((vote): vote is Vote => vote?.hashes !== undefined);
   }
+
+  /** Who said yes to it, as far as known here. */
+  yesVoters({ rank, hash }: ProposalName): number[] {
+    const yes = this.openedVotes().filter(
+      (vote) => vote.answers[rank] === ANSWER.yes && vote.hashes?.[rank] === hash,
+    );
+    return yes.map((vote) => vote.rank);
+  }
+
+  // Tally.
+
+  private standing({ yes }: Candidate) {
+    return standingOf(yes, this.opened, this.epoch);
+  }
+
+  /** Step 6: opened votes from R members, and every hash that they name won or lost. */
+  mayClose(): boolean {
+    if (this.opened < this.epoch.answersMin) return false;
+    for (const ofRank of this.counts)
+      for (const candidate of ofRank) if (this.standing(candidate) === "pending") return false;
+    return true;
+  }
+
+  /** What has won and was not told of before. */
+  newlyWon(): ProposalName[] {
+    const names: ProposalName[] = [];
+    for (const ofRank of this.counts) {
+      for (const candidate of ofRank) {
+        if (candidate.yes < this.epoch.winVotes || this.told.has(candidate.hash)) continue;
+        this.told.add(candidate.hash);
+        names.push(nameOf(candidate));
+      }
+    }
+    return names;
+  }
+
+  won(): ProposalName[] {
+    return this.select((candidate) => this.standing(candidate) === "won");
+  }
+
+  /** Step 8: every hash with a yes that is not known to be lost; one of them may be agreed. */
+  possible(): ProposalName[] {
+    return this.select((candidate) => candidate.yes > 0 && this.standing(candidate) !== "lost");
+  }
+
+  named(): ProposalName[] {
+    return this.select(() => true);
+  }
+
+  /** By rank, at most one a rank among the won ones. */
+  private select(which: (candidate: Candidate) => boolean): ProposalName[] {
+    const names: ProposalName[] = [];
+    for (const ofRank of this.counts)
+      for (const candidate of ofRank) if (which(candidate)) names.push(nameOf(candidate));
+    return names;
+  }
+
+  noVotes(rank: number, hash: string): number {
+    return this.counts[rank].find((candidate) => candidate.hash === hash)?.no ?? 0;
+  }
 }
 
-function nameOf({ rank, hash }: Candidate): ProposalName {
-  return { rank, hash };
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

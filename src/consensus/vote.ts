@@ -1,34 +1,54 @@
 /**
  * Votes: their digest, when one is opened, and the three-valued tally of a round. Pure.
  */
-import { fromHex, toHex, writeU32, writeU64 } from "../base/bytes.ts";
+import { toHex, writeU32, writeU64 } from "../base/bytes.ts";
 import { kernels } from "../base/kernels.ts";
 import { ANSWER, type EpochView, type ProposalName, type Vote } from "./effects.ts";
 
-export function sha256Hex(bytes: Uint8Array): string {
-  const out = new Uint8Array(32);
-  kernels.sha256(bytes, 0, bytes.length, out, 0);
-  return toHex(out);
+const HASH_CHARS = 64;
+const digest = new Uint8Array(32);
+
+function sha256Hex(bytes: Uint8Array, length: number): string {
+  kernels.sha256(bytes, 0, length, digest, 0);
+  return toHex(digest);
+}
+
+/** Value of a hexadecimal digit by its character code; the hashes here are lower-case. */
+const nibble = (code: number) => (code < 58 ? code - 48 : code - 87);
+
+/** Writes 32 bytes of a hash without a string or an array in between: digests are on the hot path. */
+function writeHash(bytes: Uint8Array, offset: number, hash: string): void {
+  for (let i = 0; i < 32; i++) {
+    const high = nibble(hash.charCodeAt(2 * i));
+    bytes[offset + i] = (high << 4) | nibble(hash.charCodeAt(2 * i + 1));
+  }
+}
+
+let buffer = new Uint8Array(8 + 33 * 64);
+
+function bufferOf(length: number): Uint8Array {
+  if (buffer.length < length) buffer = new Uint8Array(2 * length);
+  return buffer;
 }
 
 /** SHA-256(u64 round ‖ answers ‖ the hash of every answer that is not ⊥, by rank). */
 export function voteDigest(round: number, answers: Uint8Array, hashes: readonly string[]): string {
-  const bytes = new Uint8Array(8 + answers.length + 32 * answers.length);
+  const bytes = bufferOf(8 + 33 * answers.length);
   writeU64(bytes, 0, round);
   bytes.set(answers, 8);
   let length = 8 + answers.length;
   for (let rank = 0; rank < answers.length; rank++) {
     if (answers[rank] === ANSWER.none) continue;
-    bytes.set(fromHex(hashes[rank]), length);
+    writeHash(bytes, length, hashes[rank]);
     length += 32;
   }
-  return sha256Hex(bytes.subarray(0, length));
+  return sha256Hex(bytes, length);
 }
 
 /** True when a vote's answers and hashes have its digest: nobody can claim other hashes for it. */
 export function opensVote(vote: Vote, hashes: readonly string[]): boolean {
   for (let rank = 0; rank < vote.answers.length; rank++) {
-    if (vote.answers[rank] !== ANSWER.none && hashes[rank].length !== 64) return false;
+    if (vote.answers[rank] !== ANSWER.none && hashes[rank].length !== HASH_CHARS) return false;
   }
   return voteDigest(vote.round, vote.answers, hashes) === vote.digest;
 }
@@ -38,18 +58,18 @@ export function orderDigest(
   rounds: ReadonlyArray<{ round: number; order: readonly ProposalName[] }>,
 ): string {
   const names = rounds.reduce((sum, { order }) => sum + order.length, 0);
-  const bytes = new Uint8Array(8 * rounds.length + 36 * names);
-  let offset = 0;
+  const bytes = bufferOf(8 * rounds.length + 36 * names);
+  let length = 0;
   for (const { round, order } of rounds) {
-    writeU64(bytes, offset, round);
-    offset += 8;
+    writeU64(bytes, length, round);
+    length += 8;
     for (const { rank, hash } of order) {
-      writeU32(bytes, offset, rank);
-      bytes.set(fromHex(hash), offset + 4);
-      offset += 36;
+      writeU32(bytes, length, rank);
+      writeHash(bytes, length + 4, hash);
+      length += 36;
     }
   }
-  return sha256Hex(bytes);
+  return sha256Hex(bytes, length);
 }
 
 /** Order inside a round: rank rotated by the round number, so that no rank is always first. */
@@ -65,45 +85,35 @@ export function inRoundOrder(
 export type Standing = "won" | "lost" | "pending";
 
 export interface Candidate extends ProposalName {
-  readonly yes: number;
-  readonly no: number;
-  readonly standing: Standing;
+  yes: number;
+  no: number;
 }
 
 /**
- * Tally of the opened votes: won with w yes, lost when the members yet to answer cannot make it w
- * any more, pending in between. Returns every hash that a vote names, by rank.
+ * Won with w yes; lost when the members yet to answer cannot make it w any more; pending in
+ * between. `answered` counts the opened votes.
  */
-export function tally(votes: readonly (Vote | undefined)[], epoch: EpochView): Candidate[] {
-  const counts = new Map<string, { rank: number; hash: string; yes: number; no: number }>();
-  let opened = 0;
-  for (const vote of votes) {
-    if (vote?.hashes === undefined) continue;
-    opened++;
-    for (let rank = 0; rank < epoch.ranks; rank++) {
-      const answer = vote.answers[rank];
-      if (answer === ANSWER.none) continue;
-      const hash = vote.hashes[rank];
-      const key = `${rank}:${hash}`;
-      let count = counts.get(key);
-      if (count === undefined) counts.set(key, (count = { rank, hash, yes: 0, no: 0 }));
-      if (answer === ANSWER.yes) count.yes++;
-      else count.no++;
-    }
-  }
-  const unknown = epoch.ranks - opened;
-  const candidates: Candidate[] = [];
-  for (const { rank, hash, yes, no } of counts.values()) {
-    const standing: Standing =
-      yes >= epoch.winVotes ? "won" : yes + unknown < epoch.winVotes ? "lost" : "pending";
-    candidates.push({ rank, hash, yes, no, standing });
-  }
-  return candidates.sort((a, b) => a.rank - b.rank);
+export function standingOf(yes: number, answered: number, epoch: EpochView): Standing {
+  if (yes >= epoch.winVotes) return "won";
+  return yes + (epoch.ranks - answered) < epoch.winVotes ? "lost" : "pending";
 }
 
-/** How many votes of a round are opened. */
-export function openedCount(votes: readonly (Vote | undefined)[]): number {
-  let opened = 0;
-  for (const vote of votes) if (vote?.hashes !== undefined) opened++;
-  return opened;
+/** Adds the answers of one opened vote: `counts` lists each rank's hashes in the order first named. */
+export function countVote(counts: Candidate[][], vote: Vote): void {
+  const { answers, hashes } = vote;
+  if (hashes === undefined) return;
+  for (let rank = 0; rank < answers.length; rank++) {
+    const answer = answers[rank];
+    if (answer === ANSWER.none) continue;
+    const hash = hashes[rank];
+    let candidate: Candidate | undefined;
+    for (const known of counts[rank]) if (known.hash === hash) candidate = known;
+    if (candidate === undefined) counts[rank].push((candidate = { rank, hash, yes: 0, no: 0 }));
+    if (answer === ANSWER.yes) candidate.yes++;
+    else candidate.no++;
+  }
+}
+
+export function noCounts(ranks: number): Candidate[][] {
+  return Array.from({ length: ranks }, () => []);
 }

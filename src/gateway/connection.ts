@@ -9,6 +9,9 @@ import { encodeFrame, FRAME, FrameAssembler, type LevelName } from "../ledger/in
 import { INTAKE_IN_FLIGHT_MAX, INTAKE_UNSENT_BYTES_MAX } from "../limits.ts";
 import type { Waiter } from "./pending.ts";
 
+/** How long a client may take to read its goodbye. */
+const GOODBYE_S = 5;
+
 /** Receipts of one request that leave together. */
 interface Receipts {
   indexes: number[];
@@ -48,11 +51,10 @@ export class Connection {
     this.holds.add(reason);
   }
 
-  /** True when the socket is read again: frames that wait in memory are due first. */
-  release(reason: Hold): boolean {
-    if (!this.holds.delete(reason) || this.holds.size > 0 || this.closed) return false;
+  /** When no hold is left the socket is read again, and frames that wait in memory are due. */
+  release(reason: Hold): void {
+    if (!this.holds.delete(reason) || this.holds.size > 0 || this.closed) return;
     this.socket.resume();
-    return true;
   }
 
   /** Seconds until the socket's `timeout` handler is called; 0 for never. */
@@ -77,8 +79,8 @@ export class Connection {
     collected.details.push(detail);
   };
 
-  /** Sends the collected receipts. True when reading goes on because of it. */
-  flush(lastRound: number): boolean {
+  /** Sends the collected receipts. May end a hold. */
+  flush(lastRound: number): void {
     for (const [request, { indexes, receipts, details }] of this.receipts) {
       const places = new Uint8Array(4 * indexes.length);
       for (const [i, index] of indexes.entries()) writeU32(places, 4 * i, index);
@@ -87,7 +89,7 @@ export class Connection {
       this.send(encodeFrame([FRAME.RECEIPTS, request, places, kinds, more, lastRound]));
     }
     this.receipts.clear();
-    return this.inFlight <= INTAKE_IN_FLIGHT_MAX / 2 && this.release("in-flight");
+    if (this.inFlight <= INTAKE_IN_FLIGHT_MAX / 2) this.release("in-flight");
   }
 
   send(frame: Uint8Array): void {
@@ -98,8 +100,8 @@ export class Connection {
     if (this.unsentBytes > INTAKE_UNSENT_BYTES_MAX) this.hold("unsent");
   }
 
-  /** Writes what the socket takes. True when reading goes on because of it. */
-  drain(): boolean {
+  /** Writes what the socket takes. May end a hold. */
+  drain(): void {
     let sent = 0;
     for (; sent < this.unsent.length && !this.closed; sent++) {
       const frame = this.unsent[sent];
@@ -111,14 +113,21 @@ export class Connection {
     }
     this.unsent = this.unsent.slice(sent);
     if (this.closing && this.unsent.length === 0) this.socket.end();
-    return this.unsentBytes <= INTAKE_UNSENT_BYTES_MAX / 2 && this.release("unsent");
+    if (this.unsentBytes <= INTAKE_UNSENT_BYTES_MAX / 2) this.release("unsent");
   }
 
   /** Says why, then closes once that has left. */
   goodbye(code: string, sentence: string): void {
     this.send(encodeFrame([FRAME.GOODBYE, code, sentence]));
+    if (this.closing || this.closed) return;
     this.closing = true;
-    if (!this.closed && this.unsent.length === 0) this.socket.end();
+    this.socket.timeout(GOODBYE_S);
+    if (this.unsent.length === 0) this.socket.end();
+  }
+
+  /** Of a client that does not even read its goodbye. */
+  terminate(): void {
+    if (!this.closed) this.socket.terminate();
   }
 
   get isClosing(): boolean {

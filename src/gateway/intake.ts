@@ -183,21 +183,22 @@ export class Intake {
     this.readFrames(connection);
   }
 
+  /** Does something that may end a hold; then the frames that waited in memory are due. */
+  private proceed(connection: Connection, change: () => void): void {
+    const wasHeld = connection.held;
+    change();
+    if (wasHeld && !connection.held) this.readFrames(connection);
+  }
+
+  /** Treats the frames that are in memory, as far as nothing holds the connection back. */
   private readFrames(connection: Connection): void {
-    const before = connection.frames.held;
-    while (!connection.held && !connection.isClosing) {
-      const body = connection.frames.next();
-      if (body === undefined) break;
-      if (typeof body === "number") {
-        this.reject(connection, `a frame of ${body} bytes, of 1 to ${INTAKE_FRAME_BYTES_MAX}`);
-        break;
-      }
-      this.counts.frames++;
-      const problem = this.onFrame(connection, body);
-      if (problem !== undefined) this.reject(connection, problem);
+    let wasHeld = true;
+    while (wasHeld && !connection.held && !connection.isClosing) {
+      this.treatFrames(connection);
+      wasHeld = connection.held;
+      connection.flush(this.service.lastRound());
     }
-    if (connection.flush(this.service.lastRound())) this.readFrames(connection);
-    if (!connection.closed) this.bufferedBytes -= before - connection.frames.held;
+    if (connection.isClosing) return;
     connection.timeout(connection.midFrame ? STALLED_S : 0);
     if (connection.midFrame && this.bufferedBytes > INTAKE_BUFFER_BYTES_MAX) {
       // One of them is always read on, so that memory comes free again.
@@ -210,10 +211,26 @@ export class Intake {
     }
   }
 
+  private treatFrames(connection: Connection): void {
+    while (!connection.held && !connection.isClosing) {
+      const before = connection.frames.held;
+      const body = connection.frames.next();
+      if (body === undefined) return;
+      if (typeof body === "number") {
+        this.reject(connection, `a frame of ${body} bytes, of 1 to ${INTAKE_FRAME_BYTES_MAX}`);
+        return;
+      }
+      this.bufferedBytes -= before - connection.frames.held;
+      this.counts.frames++;
+      const problem = this.onFrame(connection, body);
+      if (problem !== undefined) this.reject(connection, problem);
+    }
+  }
+
   private releaseBuffers(): void {
     if (this.bufferedBytes > INTAKE_BUFFER_BYTES_MAX) return;
     for (const connection of this.connections) {
-      if (connection.release("buffer")) this.readFrames(connection);
+      this.proceed(connection, () => connection.release("buffer"));
     }
   }
 
@@ -280,7 +297,7 @@ export class Intake {
   private onSubmit(connection: Connection, request: number, frame: unknown[]): string | undefined {
     const [, , level, bytes] = frame;
     if (level !== LEVEL.agreed && level !== LEVEL.final) return "a SUBMIT without a level";
-    if (!isBytes(bytes)) return "a SUBMIT without transactions";
+    if (!isBytes(bytes) || bytes.length === 0) return "a SUBMIT without transactions";
     const spans = findTransactions(bytes);
     if (spans === undefined) return "the transactions of a SUBMIT do not add up";
     const count = spans.length / 2;
@@ -361,7 +378,7 @@ export class Intake {
     this.queueTimer = undefined;
     const held = [...this.queueHeld];
     this.queueHeld.clear();
-    for (const connection of held) if (connection.release("queue")) this.readFrames(connection);
+    for (const connection of held) this.proceed(connection, () => connection.release("queue"));
   }
 
   private onReceipts(batch: ReceiptBatch): void {
@@ -384,7 +401,7 @@ export class Intake {
     }
     const lastRound = this.service.lastRound();
     for (const connection of this.connections) {
-      if (connection.flush(lastRound)) this.readFrames(connection);
+      this.proceed(connection, () => connection.flush(lastRound));
     }
     if (this.queueHeld.size > 0) this.releaseQueue();
   }

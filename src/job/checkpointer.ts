@@ -4,18 +4,29 @@
  * that the next job starts at once.
  */
 import { fromHex, toHex } from "../base/bytes.ts";
+import type { Chain } from "../ledger/chain.ts";
 import { SEGMENT_RECORDS } from "../limits.ts";
-import type { RunningRank } from "../rank/start.ts";
+import type { RankLoop } from "../rank/loop.ts";
+import type { LedgerStorage } from "../storage/storage-service.ts";
+import type { Transport } from "../transport/transport.ts";
 
 /** Folded this many segments after their end, so that no rank still links into the tail. */
 const SEGMENTS_KEPT = 1;
 
+/** What it needs of a running rank, real or simulated. */
+export interface CheckpointedRank {
+  readonly loop: RankLoop;
+  readonly transport: Transport;
+  readonly storage: LedgerStorage;
+  readonly chain: Chain;
+}
+
 export class Checkpointer {
-  private readonly rank: RunningRank;
+  private readonly rank: CheckpointedRank;
   private readonly every: number;
   private busy: Promise<void> = Promise.resolve();
 
-  constructor(rank: RunningRank, every: number) {
+  constructor(rank: CheckpointedRank, every: number) {
     this.rank = rank;
     this.every = every;
   }
@@ -51,7 +62,7 @@ export class Checkpointer {
     if (parent !== undefined) this.after(async () => void (await storage.fold(segment, parent)), loop);
   }
 
-  private after(work: () => Promise<void>, { context }: RunningRank["loop"]): void {
+  private after(work: () => Promise<void>, { context }: CheckpointedRank["loop"]): void {
     this.busy = this.busy.then(work).catch((error) => {
       // A checkpoint or fold that fails costs time at the next start, never a transaction.
       context.events.onAlert({ code: "CHECKPOINT_FAILED", message: String(error) });

@@ -4,14 +4,16 @@
  * terminal.
  */
 import { randomBytes } from "node:crypto";
+import { mkdirSync } from "node:fs";
 import { BaashError, EXIT, type ExitCode } from "../base/errors.ts";
 import type { RankConfig } from "../config.ts";
+import { Intake } from "../gateway/intake.ts";
 import type { RankEvents } from "../rank/context.ts";
 import type { Status } from "../rank/envelope.ts";
-import { openTransport, type RunningRank, startRank } from "../rank/start.ts";
+import { openTransport, type RunningRank, START_TIMEOUT_MS, startRank } from "../rank/start.ts";
 import type { Transport } from "../transport/transport.ts";
 import { Checkpointer } from "./checkpointer.ts";
-import { LoadPhases, readWorkload } from "./load-phases.ts";
+import { LoadPhases, readWorkload, socketPath } from "./load-phases.ts";
 import { Reporter } from "./reporter.ts";
 
 /** What each rank says of itself at the end. */
@@ -51,6 +53,7 @@ class Job {
   private rank: RunningRank | undefined;
   private checkpointer: Checkpointer | undefined;
   private phases: LoadPhases | undefined;
+  private intake: Intake | undefined;
   private stopAsked = false;
   private sealed!: () => void;
   private failed!: (error: unknown) => void;
@@ -77,9 +80,11 @@ class Job {
     this.rank = rank;
     this.checkpointer = new Checkpointer(rank, this.config.checkpointRecords);
     this.reporter.started(rank, workload);
+    if (this.config.sockets !== undefined) await this.listen(rank, this.config.sockets);
     const results = await Promise.race([this.work(workload), this.whenSealed.then(() => [])]);
     rank.loop.drain();
     await this.whenSealed;
+    this.intake?.close();
     await this.report(results);
     await rank.pool.close();
     rank.storage.close();
@@ -87,17 +92,29 @@ class Job {
     return EXIT.ok;
   }
 
+  /** Takes clients; says so once every rank does. */
+  private async listen(rank: RunningRank, directory: string): Promise<void> {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const path = socketPath(directory, this.transport.rank);
+    this.intake = new Intake({ path, service: rank.loop.context.intake });
+    await this.transport.barrier(START_TIMEOUT_MS);
+    this.reporter.listening(directory);
+  }
+
   private async work(workload: Awaited<ReturnType<typeof readWorkload>>): Promise<unknown[]> {
     const rank = this.rank!;
     if (workload !== undefined && this.config.generate) {
       this.phases = new LoadPhases({
         workload,
-        config: this.config,
+        phase: this.config.phase,
+        journal: this.config.journal,
         service: rank.loop.context.intake,
         random: new Uint8Array(randomBytes(6)),
+        onPhaseEnd: () => this.tick(),
       });
       if (this.stopAsked) this.phases.stop();
-      const ticker = setInterval(() => this.tick(), this.reporter.intervalMs);
+      const { intervalMs } = this.reporter;
+      const ticker = intervalMs > 0 ? setInterval(() => this.tick(), intervalMs) : undefined;
       try {
         return await this.phases.run(() => this.transport.barrier(PHASE_TIMEOUT_MS));
       } finally {
@@ -135,6 +152,7 @@ class Job {
   }
 
   private tick(): void {
+    if (this.reporter.intervalMs === 0) return;
     const progress = this.phases?.progress();
     if (progress !== undefined)
       this.rank!.loop.status(0, { kind: "progress", json: JSON.stringify(progress) });
@@ -167,6 +185,7 @@ class Job {
       counters: {
         ...loop.counters,
         intake: intake.counters,
+        ...(this.intake && { clients: this.intake.counters() }),
         queues: {
           transactions: transactions.counters(),
           outgoing: outgoing.counters(),

@@ -1,84 +1,102 @@
 /**
- * The generator inside a rank (the paper's nodes spawn transactions themselves): runs this rank's
- * share of the load phase and of the run phase, with all ranks starting each phase together.
+ * One rank's share of the load phase and of the run phase, with all ranks starting each phase
+ * together. Runs inside the rank (the paper's nodes spawn transactions themselves) or in a client
+ * process beside it: the service says which.
  */
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
-import type { RankConfig } from "../config.ts";
-import type { LedgerService } from "../ledger/service.ts";
 import { LoadDriver } from "../workload/driver.ts";
 import { createWorkload, driverSettings } from "../workload/driver-settings.ts";
 import { Measurements, type RankResult } from "../workload/measurements.ts";
-import { Sender } from "../workload/operation.ts";
+import { type LoadService, Sender } from "../workload/operation.ts";
 import { mergeProperties, readPropertyFile } from "../workload/properties.ts";
 import { buildWorkloadConfig, type WorkloadConfig } from "../workload/workload-config.ts";
 
 /** One rank's progress in the phase under way: sent to rank 0 now and then. */
 export interface PhaseProgress {
-  readonly phase: string;
+  readonly phase: Phase;
   readonly done: number;
   /** null: only time ends the phase. */
   readonly total: number | null;
   readonly elapsedMs: number;
+  /** The last word of this rank about the phase. */
+  readonly ended: boolean;
   readonly interval: RankResult;
 }
 
-export async function readWorkload(config: RankConfig): Promise<WorkloadConfig | undefined> {
-  if (config.properties.length === 0 && config.property.length === 0) return undefined;
-  const files = await Promise.all(config.properties.map(readPropertyFile));
-  return buildWorkloadConfig(mergeProperties(files, config.property), (path) =>
+export type Phase = "load" | "run";
+
+export interface LoadPhasesOptions {
+  readonly workload: WorkloadConfig;
+  readonly phase: Phase | "all";
+  /** Directory of the journals of what was acknowledged. */
+  readonly journal: string | undefined;
+  readonly service: LoadService;
+  /** Six fresh random bytes: the sender's number. */
+  readonly random: Uint8Array;
+  /** Called at the end of each phase, for a last look at its progress. */
+  readonly onPhaseEnd: () => void;
+}
+
+/** The workload of property files and assignments; undefined when there are none. */
+export async function readWorkload(given: {
+  readonly properties: readonly string[];
+  readonly property: readonly string[];
+}): Promise<WorkloadConfig | undefined> {
+  if (given.properties.length === 0 && given.property.length === 0) return undefined;
+  const files = await Promise.all(given.properties.map(readPropertyFile));
+  return buildWorkloadConfig(mergeProperties(files, given.property), (path) =>
     readFileSync(path, "utf8"),
   );
 }
 
+/** The phases that a run consists of. */
+export function phasesOf(phase: Phase | "all", workload: WorkloadConfig): readonly Phase[] {
+  if (phase === "load" || !workload.dotransactions) return ["load"];
+  return phase === "run" ? ["run"] : ["load", "run"];
+}
+
 export class LoadPhases {
-  private readonly workload: WorkloadConfig;
-  private readonly config: RankConfig;
-  private readonly service: LedgerService;
+  private readonly options: LoadPhasesOptions;
+  private readonly phases: readonly Phase[];
   private readonly sender: Sender;
   private readonly journalFile: number | undefined;
   private driver: LoadDriver | undefined;
-  private phase = "";
+  private phase: Phase = "load";
+  private ended = false;
   private stopping = false;
 
-  constructor(options: {
-    workload: WorkloadConfig;
-    config: RankConfig;
-    service: LedgerService;
-    random: Uint8Array;
-  }) {
-    this.workload = options.workload;
-    this.config = options.config;
-    this.service = options.service;
+  constructor(options: LoadPhasesOptions) {
+    this.options = options;
+    this.phases = phasesOf(options.phase, options.workload);
     this.sender = new Sender(options.random);
-    if (options.config.journal !== undefined) {
-      mkdirSync(options.config.journal, { recursive: true });
-      this.journalFile = openSync(journalPath(options.config.journal, options.service.rank), "w", 0o600);
+    if (options.journal !== undefined) {
+      mkdirSync(options.journal, { recursive: true });
+      this.journalFile = openSync(journalPath(options.journal, options.service.rank), "w", 0o600);
     }
   }
 
-  /** `meet` returns when every rank has come to it. */
+  /**
+   * `meet` returns when every rank has come to it. A rank that is told to stop meets the others as
+   * often as one that is not: they may hear of it a phase later.
+   */
   async run(meet: () => Promise<void>): Promise<RankResult[]> {
     const results: RankResult[] = [];
-    for (const phase of this.phases()) {
+    for (const phase of this.phases) {
       await meet();
-      if (this.stopping) break;
-      results.push(await this.runPhase(phase));
+      if (!this.stopping) results.push(await this.runPhase(phase));
     }
     await meet();
     if (this.journalFile !== undefined) closeSync(this.journalFile);
     return results;
   }
 
-  private phases(): ("load" | "run")[] {
-    if (this.config.phase === "load" || !this.workload.dotransactions) return ["load"];
-    return this.config.phase === "run" ? ["run"] : ["load", "run"];
-  }
-
-  private async runPhase(phase: "load" | "run"): Promise<RankResult> {
-    const { workload: config, service, sender } = this;
+  private async runPhase(phase: Phase): Promise<RankResult> {
+    const { sender } = this;
+    const { workload: config, service } = this.options;
     const { rank, ranks } = service;
-    const prepares = phase === "load" && this.phases().includes("run");
+    const prepares = phase === "load" && this.phases.includes("run");
     this.phase = phase;
+    this.ended = false;
     this.driver = new LoadDriver(service, {
       workload: createWorkload({ config, phase, rank, ranks, sender }),
       measurements: new Measurements({
@@ -87,10 +105,15 @@ export class LoadPhases {
       }),
       phase,
       ...driverSettings(config, { ranks, prepares }),
-      ...(this.journalFile !== undefined && { journal: (entries: Uint8Array) => this.write(entries) }),
+      ...(this.journalFile !== undefined && {
+        journal: (entries: Uint8Array) => this.write(entries),
+      }),
     });
     if (this.stopping) this.driver.stop();
-    return this.driver.run();
+    const result = await this.driver.run();
+    this.ended = true;
+    this.options.onPhaseEnd();
+    return result;
   }
 
   private write(entries: Uint8Array): void {
@@ -101,12 +124,14 @@ export class LoadPhases {
   progress(): PhaseProgress | undefined {
     const { driver } = this;
     if (driver === undefined) return undefined;
+    const { phase, ended } = this;
     const { done, total, elapsedMs } = driver.progress();
     return {
-      phase: this.phase,
+      phase,
       done,
       total: Number.isFinite(total) ? total : null,
       elapsedMs,
+      ended,
       interval: driver.takeInterval(),
     };
   }
@@ -120,4 +145,8 @@ export class LoadPhases {
 
 export function journalPath(directory: string, rank: number): string {
   return `${directory}/rank-${rank}.journal`;
+}
+
+export function socketPath(directory: string, rank: number): string {
+  return `${directory}/rank-${rank}.sock`;
 }

@@ -34,11 +34,9 @@ export interface JobResult {
   readonly ranks: readonly RankReport[];
 }
 
-/** The bar of ycsb-load moves once a second. */
-const PROGRESS_MS = 1000;
-
 export class Reporter {
-  readonly intervalMs = PROGRESS_MS;
+  /** Between two words about progress; 0: none. */
+  readonly intervalMs: number;
   private readonly config: RankConfig;
   private readonly ranks: number;
   private readonly speaks: boolean;
@@ -49,6 +47,7 @@ export class Reporter {
 
   constructor(config: RankConfig, ranks: number, speaks: boolean) {
     this.config = config;
+    this.intervalMs = 1000 * config.statusInterval;
     this.ranks = ranks;
     this.speaks = speaks;
     if (config.log !== undefined) mkdirSync(config.log, { recursive: true });
@@ -85,6 +84,10 @@ export class Reporter {
     this.line({ type: "started", facts: this.facts });
     this.log({ rank: transport.rank, level: "info", code: "STARTED", slot: chain.slot, head: chain.hash });
     if (workload === undefined) this.say(`rank 0 of ${this.ranks} serves at slot ${chain.slot}`);
+  }
+
+  listening(sockets: string): void {
+    this.line({ type: "listening", sockets });
   }
 
   progress(progress: PhaseProgress): void {

@@ -18,7 +18,9 @@ import {
   type SettledRound,
 } from "./settlement.ts";
 
-export type Judgement = { readonly counts: true } | { readonly counts: false; readonly reason: string };
+export type Judgement =
+  | { readonly counts: true }
+  | { readonly counts: false; readonly reason: string };
 
 const GOOD: Judgement = { counts: true };
 const no = (reason: string): Judgement => ({ counts: false, reason });
@@ -75,7 +77,8 @@ function judgeSeal(
   const author = current[authorRank];
   const isMember =
     author !== undefined && equalRange(author.incarnation, 0, authorIncarnation, 0, 8);
-  if (isMember && answers.length < answersMin(current.length)) return no("too few members answered");
+  if (isMember && answers.length < answersMin(current.length))
+    return no("too few members answered");
   // A newcomer takes over only what was left cleanly, or what did not answer its own INTENT.
   if (!isMember && current.length > 0 && !chain.intentOf(authorIncarnation)) {
     return no("it is not the child of its author's own INTENT");
@@ -94,7 +97,8 @@ function judgeRounds(
   kind: "QUORUM" | "STORAGE",
 ): Judgement {
   if (rounds.length === 0) return no("it settles no round");
-  if (rounds[0].round !== chain.settledRound + 1) return no("its rounds do not follow the settled ones");
+  if (rounds[0].round !== chain.settledRound + 1)
+    return no("its rounds do not follow the settled ones");
   for (const round of rounds) {
     const reason = judgeRound(chain.ranks, round, kind);
     if (reason !== undefined) return no(`round ${round.round}: ${reason}`);
@@ -131,7 +135,8 @@ function yesVotes(round: SettledRound, rank: number, index: number): number {
   let yes = 0;
   for (const { answers, voters } of round.votes) {
     const answer = answers[rank];
-    if (answerOf(answer) === ANSWER.YES && hashIndexOf(answer) === index) yes += countVoters(voters);
+    if (answerOf(answer) === ANSWER.YES && hashIndexOf(answer) === index)
+      yes += countVoters(voters);
   }
   return yes;
 }

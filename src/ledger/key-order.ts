@@ -3,7 +3,7 @@
  * keys and a small sorted one of those that came since, merged when it has grown. A deleted key stays
  * until the next merge; who scans asks whether the record is still there.
  */
-import { compareBytes } from "./records-table.ts";
+import { compareBytes } from "./field-plan.ts";
 
 /** Keys that came since the last merge, as a share of all: keeps one insertion's move small. */
 const RECENT_SHARE = 32;

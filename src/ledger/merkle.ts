@@ -182,16 +182,31 @@ export class CompactRange {
     return this.#hashes;
   }
 
+  /** Appends `count` leaf hashes that lie one after the other, whole subtrees at a time. */
+  appendMany(leaves: Uint8Array, count: number): void {
+    for (let at = 0; at < count; ) {
+      let width = 1;
+      while (this.#size % (2 * width) === 0 && at + 2 * width <= count) width *= 2;
+      this.#appendSubtree(treeHead(leaves, width, HASH_BYTES * at), width);
+      at += width;
+    }
+  }
+
   /** Copies the leaf hash. */
   append(leaf: Uint8Array): void {
-    let node: Uint8Array = leaf.slice();
-    for (let size = this.#size; size % 2 === 1; size = Math.floor(size / 2)) {
+    this.#appendSubtree(leaf.slice(), 1);
+  }
+
+  /** The head of a perfect subtree of `width` leaves that begins where the range ends. */
+  #appendSubtree(head: Uint8Array, width: number): void {
+    let node = head;
+    for (let size = this.#size / width; size % 2 === 1; size = Math.floor(size / 2)) {
       const left = this.#hashes.pop();
       assert(left !== undefined, "an odd size ends in a subtree");
       node = nodeHash(left, node);
     }
     this.#hashes.push(node);
-    this.#size++;
+    this.#size += width;
   }
 
   root(): Uint8Array {

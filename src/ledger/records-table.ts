@@ -12,22 +12,21 @@
  * execution. Keys, names and lengths are written at once, so look-ups need no flush; whatever reads
  * old values, moves or frees a record flushes first.
  */
-import { writeU32 } from "../base/bytes.ts";
+import { equalRange, writeU32 } from "../base/bytes.ts";
 import { copyRange } from "../base/copy.ts";
 import { kernels } from "../base/kernels.ts";
 import { Arena, classOf, UNIT_BYTES } from "./arena.ts";
 import { ENTRY } from "./entry-hash.ts";
+import { compareName, FieldPlan, RECORD_HEAD_BYTES } from "./field-plan.ts";
 import { RecordsIndex } from "./records-index.ts";
 import { FIELD_HEADER_BYTES } from "./transaction.ts";
 
-/** Bytes of a record before its field offsets. */
-const HEAD_BYTES = 12;
 /** u16 keyBytes + 1, and the prefix. */
 const KEY_AT = 3;
 /** Copies that wait at most: 96 KiB of triples. */
 const COPIES_MAX = 8192;
 /** Fewer copies than this are done here: a native call costs about as much. */
-const COPIES_NATIVE_MIN = 4;
+const COPIES_NATIVE_MIN = 3;
 
 export class RecordsTable {
   arena = new Arena();
@@ -41,10 +40,7 @@ export class RecordsTable {
   #copyCount = 0;
   /** Where a field of this name was last found: field number by a byte of the name. Only a guess. */
   readonly #guesses = new Uint16Array(256);
-  /** Fields of the record that is written next: offset of a source field, or ~offset in #old. */
-  #plan = new Int32Array(64);
-  #old = new Uint8Array(0);
-  #oldView = new DataView(this.#old.buffer);
+  readonly #plan = new FieldPlan();
 
   /** Source of keys and fields until the next `begin`. */
   begin(bytes: Uint8Array, view: DataView): void {
@@ -80,8 +76,8 @@ export class RecordsTable {
       if (this.#replaceInPlace(unit, fieldsOffset, fieldCount)) return false;
       this.flush();
     }
-    const count = this.#planSource(fieldsOffset, fieldCount);
-    this.#write(unit, hash, keyOffset, keyBytes, count);
+    this.#plan.takeFields(this.#bytes, this.#view, fieldsOffset, fieldCount);
+    this.#write(unit, hash, keyOffset, keyBytes);
     return unit === 0;
   }
 
@@ -97,9 +93,9 @@ export class RecordsTable {
     if (unit === 0) return false;
     if (this.#updateInPlace(unit, fieldsOffset, fieldCount)) return true;
     this.flush();
-    const added = this.#planSource(fieldsOffset, fieldCount);
-    const count = this.#planMerge(unit, added);
-    this.#write(unit, hash, keyOffset, keyBytes, count);
+    this.#plan.takeFields(this.#bytes, this.#view, fieldsOffset, fieldCount);
+    this.#plan.mergeInto(this.arena.memory, unit, this.#bytes);
+    this.#write(unit, hash, keyOffset, keyBytes);
     return true;
   }
 
@@ -131,7 +127,7 @@ export class RecordsTable {
 
   /** Offset in the arena of the entry of a record; its length is entryBytes(unit). */
   entryOffset(unit: number): number {
-    return UNIT_BYTES * unit + HEAD_BYTES + 4 * this.arena.memory.words[4 * unit + 1];
+    return UNIT_BYTES * unit + RECORD_HEAD_BYTES + 4 * this.arena.memory.words[4 * unit + 1];
   }
 
   entryBytes(unit: number): number {
@@ -179,7 +175,7 @@ export class RecordsTable {
       const unit = slots[place + 1];
       if (unit === 0) continue;
       const words = from.memory.words;
-      const bytes = HEAD_BYTES + 4 * words[4 * unit + 1] + words[4 * unit + 2];
+      const bytes = RECORD_HEAD_BYTES + 4 * words[4 * unit + 1] + words[4 * unit + 2];
       const moved = to.allocate(words[4 * unit]);
       const at = UNIT_BYTES * unit;
       to.memory.bytes.set(from.memory.bytes.subarray(at, at + bytes), UNIT_BYTES * moved);
@@ -191,11 +187,9 @@ export class RecordsTable {
   #hasKey(unit: number, bytes: Uint8Array, keyOffset: number, keyBytes: number): boolean {
     const memory = this.arena.memory;
     const own = memory.bytes;
-    const at = UNIT_BYTES * unit + HEAD_BYTES + 4 * memory.words[4 * unit + 1];
+    const at = UNIT_BYTES * unit + RECORD_HEAD_BYTES + 4 * memory.words[4 * unit + 1];
     if ((own[at] | (own[at + 1] << 8)) !== keyBytes + 1) return false;
-    const keyAt = at + KEY_AT;
-    for (let i = 0; i < keyBytes; i++) if (own[keyAt + i] !== bytes[keyOffset + i]) return false;
-    return true;
+    return equalRange(own, at + KEY_AT, bytes, keyOffset, keyBytes);
   }
 
   #copy(from: number, to: number, length: number): void {
@@ -212,10 +206,9 @@ export class RecordsTable {
     const { bytes, words, view } = this.arena.memory;
     const at = UNIT_BYTES * unit + words[4 * unit + 3 + number];
     const nameBytes = bytes[at];
-    if (nameBytes !== this.#bytes[source]) return -1;
-    for (let i = 1; i <= nameBytes; i++) {
-      if (bytes[at + i] !== this.#bytes[source + FIELD_HEADER_BYTES - 1 + i]) return -1;
-    }
+    const txns = this.#bytes;
+    if (nameBytes !== txns[source]) return -1;
+    if (!equalRange(bytes, at + 1, txns, source + FIELD_HEADER_BYTES, nameBytes)) return -1;
     const valueBytes = view.getInt32(at + 1 + nameBytes, true);
     return valueBytes === this.#view.getInt32(source + 1, true) ? at : -1;
   }
@@ -266,7 +259,7 @@ export class RecordsTable {
     while (low < high) {
       const middle = (low + high) >>> 1;
       const at = UNIT_BYTES * unit + words[4 * unit + 3 + middle];
-      const order = this.#compareName(at, source);
+      const order = compareName(this.arena.memory.bytes, at, this.#bytes, source);
       if (order === 0) {
         this.#guesses[guess] = middle;
         return this.#sameField(unit, middle, source);
@@ -277,98 +270,12 @@ export class RecordsTable {
     return -1;
   }
 
-  /** Order of the name of the field at `at` in the arena against that of the source's field. */
-  #compareName(at: number, source: number): number {
-    const own = this.arena.memory.bytes;
-    return compareBytes(
-      own,
-      at + 1,
-      own[at],
-      this.#bytes,
-      source + FIELD_HEADER_BYTES,
-      this.#bytes[source],
-    );
-  }
-
-  /** Plans the source's fields, sorted, the last of equal names only. Answers their count. */
-  #planSource(fieldsOffset: number, fieldCount: number): number {
-    if (this.#plan.length < fieldCount) this.#plan = new Int32Array(2 * fieldCount);
-    const plan = this.#plan;
-    const bytes = this.#bytes;
-    const nameAt = FIELD_HEADER_BYTES;
-    let at = fieldsOffset;
-    let sorted = true;
-    for (let i = 0; i < fieldCount; i++) {
-      plan[i] = at;
-      if (sorted && i > 0) {
-        const last = plan[i - 1];
-        sorted = compareBytes(bytes, last + nameAt, bytes[last], bytes, at + nameAt, bytes[at]) < 0;
-      }
-      at += nameAt + bytes[at] + this.#view.getInt32(at + 1, true);
-    }
-    if (sorted) return fieldCount;
-    // Equal names stay in the order of the source, so the last one is the one with the higher offset.
-    plan
-      .subarray(0, fieldCount)
-      .sort(
-        (a, b) => compareBytes(bytes, a + nameAt, bytes[a], bytes, b + nameAt, bytes[b]) || a - b,
-      );
-    let count = 0;
-    for (let i = 0; i < fieldCount; i++) {
-      const own = plan[i];
-      const next = plan[i + 1];
-      if (
-        i + 1 === fieldCount ||
-        compareBytes(bytes, own + nameAt, bytes[own], bytes, next + nameAt, bytes[next]) !== 0
-      ) {
-        plan[count++] = own;
-      }
-    }
-    return count;
-  }
-
-  /** Merges the planned fields with those of a record, whose entry goes to #old. */
-  #planMerge(unit: number, added: number): number {
-    const { bytes, words } = this.arena.memory;
-    const start = UNIT_BYTES * unit;
-    const fieldCount = words[4 * unit + 1];
-    const recordBytes = HEAD_BYTES + 4 * fieldCount + words[4 * unit + 2];
-    if (this.#old.length < recordBytes) {
-      this.#old = new Uint8Array(2 * recordBytes);
-      this.#oldView = new DataView(this.#old.buffer);
-    }
-    this.#old.set(bytes.subarray(start, start + recordBytes));
-    const source = this.#plan.slice(0, added);
-    if (this.#plan.length < fieldCount + added) {
-      this.#plan = new Int32Array(2 * (fieldCount + added));
-    }
-    let count = 0;
-    let i = 0;
-    let j = 0;
-    while (i < fieldCount || j < added) {
-      const offset = words[4 * unit + 3 + i];
-      const order =
-        i === fieldCount ? 1 : j === added ? -1 : this.#compareName(start + offset, source[j]);
-      this.#plan[count++] = order < 0 ? ~offset : source[j];
-      if (order <= 0) i++;
-      if (order >= 0) j++;
-    }
-    return count;
-  }
-
   /** Writes the planned fields under the source's key, over record `old` or (0) as a new one. */
-  #write(old: number, hash: number, keyOffset: number, keyBytes: number, count: number): void {
-    const plan = this.#plan;
-    let valueBytes = 0;
-    for (let i = 0; i < count; i++) {
-      const at = plan[i];
-      valueBytes +=
-        at >= 0
-          ? 5 + this.#bytes[at] + this.#view.getInt32(at + 1, true)
-          : 5 + this.#old[~at] + this.#oldView.getInt32(~at + 1 + this.#old[~at], true);
-    }
+  #write(old: number, hash: number, keyOffset: number, keyBytes: number): void {
+    const { count, places } = this.#plan;
+    const valueBytes = this.#plan.fieldsBytes(this.#bytes, this.#view);
     const entryBytes = KEY_AT + keyBytes + 4 + valueBytes;
-    const sizeClass = classOf((HEAD_BYTES + 4 * count + entryBytes + UNIT_BYTES - 1) >>> 4);
+    const sizeClass = classOf((RECORD_HEAD_BYTES + 4 * count + entryBytes + UNIT_BYTES - 1) >>> 4);
     let unit = old;
     if (old === 0 || this.arena.memory.words[4 * old] !== sizeClass) {
       if (old !== 0) this.arena.free(old, this.arena.memory.words[4 * old]);
@@ -381,7 +288,7 @@ export class RecordsTable {
     words[4 * unit + 1] = count;
     words[4 * unit + 2] = entryBytes;
     const start = UNIT_BYTES * unit;
-    let at = start + HEAD_BYTES + 4 * count;
+    let at = start + RECORD_HEAD_BYTES + 4 * count;
     bytes[at] = keyBytes + 1;
     bytes[at + 1] = (keyBytes + 1) >>> 8;
     bytes[at + 2] = ENTRY.record;
@@ -392,7 +299,8 @@ export class RecordsTable {
     at += 4;
     for (let i = 0; i < count; i++) {
       words[4 * unit + 3 + i] = at - start;
-      at = plan[i] >= 0 ? this.#writeField(at, plan[i]) : this.#writeOldField(at, ~plan[i]);
+      const place = places[i];
+      at = place >= 0 ? this.#writeField(at, place) : this.#writeOldField(at, ~place);
     }
   }
 
@@ -410,26 +318,8 @@ export class RecordsTable {
   }
 
   #writeOldField(to: number, from: number): number {
-    const nameBytes = this.#old[from];
-    const fieldBytes = 5 + nameBytes + this.#oldView.getInt32(from + 1 + nameBytes, true);
-    copyRange(this.#old, from, fieldBytes, this.arena.memory.bytes, to);
+    const fieldBytes = this.#plan.oldFieldBytes(from);
+    copyRange(this.#plan.old, from, fieldBytes, this.arena.memory.bytes, to);
     return to + fieldBytes;
   }
-}
-
-/** Bytewise order; what begins with the other comes after it. */
-export function compareBytes(
-  a: Uint8Array,
-  aOffset: number,
-  aBytes: number,
-  b: Uint8Array,
-  bOffset: number,
-  bBytes: number,
-): number {
-  const length = Math.min(aBytes, bBytes);
-  for (let i = 0; i < length; i++) {
-    const difference = a[aOffset + i] - b[bOffset + i];
-    if (difference !== 0) return difference;
-  }
-  return aBytes - bBytes;
 }

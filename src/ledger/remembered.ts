@@ -6,7 +6,7 @@
  * Sixteen sequence numbers in a row share a cache line of chain heads: a sender that counts up, which
  * is what senders do, misses the cache once in sixteen transactions.
  */
-import { REMEMBERED_TXNS_MAX, VALIDITY_ROUNDS_MAX } from "../limits.ts";
+import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { GrowingMemory } from "./growing-memory.ts";
 import type { NumberTable } from "./number-table.ts";
 
@@ -26,6 +26,8 @@ const RING = VALIDITY_ROUNDS_MAX + 1;
 const START_CAPACITY = 8192;
 
 export class Remembered {
+  /** Entries at most. */
+  readonly countMax: number;
   /** Entries in use. */
   count = 0;
   /** Every last valid round up to this one is forgotten. */
@@ -38,6 +40,10 @@ export class Remembered {
   #end = 1;
   #free = 0;
   readonly #rounds = new Int32Array(RING);
+
+  constructor(options: { countMax: number }) {
+    this.countMax = options.countMax;
+  }
 
   get bytes(): number {
     return this.#end * 4 * ENTRY_WORDS + this.#heads.byteLength + this.#rounds.byteLength;
@@ -79,7 +85,7 @@ export class Remembered {
   }
 
   isFull(): boolean {
-    return this.count === REMEMBERED_TXNS_MAX;
+    return this.count === this.countMax;
   }
 
   /** Remembers what `find` did not find; `lastValidRound` lies in (through, through + RING]. */

@@ -2,16 +2,17 @@
  * Executes records from their own bytes: at start-up, and when a rank adopts a record whose blocks
  * it does not hold. The same order and the same checks as on the fast path, so both end alike.
  */
-import { BaashError, EXIT } from "../base/errors.ts";
+
 import { toHex } from "../base/bytes.ts";
-import { createBlockCheck, checkBlock } from "./block.ts";
+import { BaashError, EXIT } from "../base/errors.ts";
+import { BLOCK_TXNS_MAX, PROPOSAL_BLOCKS_MAX } from "../limits.ts";
+import { checkBlock, createBlockCheck } from "./block.ts";
 import type { Chain } from "./chain.ts";
 import { judgeRecord } from "./judge.ts";
 import { checkProposal, readProposalHeader } from "./proposal.ts";
 import type { LedgerRecord } from "./record.ts";
 import type { SettledProposal, SettledRound } from "./settlement.ts";
 import { VERDICT, verdictName } from "./verdict.ts";
-import { BLOCK_TXNS_MAX, PROPOSAL_BLOCKS_MAX } from "../limits.ts";
 
 /** Block `index` of `rank`'s proposal was executed with these outcomes (valid during the call). */
 export type OnBlock = (
@@ -40,7 +41,11 @@ export function settledBy({ body }: LedgerRecord): readonly SettledRound[] {
   return body.kind === "SEAL" ? body.seal.rounds : [];
 }
 
-export function replayRounds(chain: Chain, rounds: readonly SettledRound[], onBlock?: OnBlock): void {
+export function replayRounds(
+  chain: Chain,
+  rounds: readonly SettledRound[],
+  onBlock?: OnBlock,
+): void {
   for (const { round, proposals } of rounds) {
     const { ranks } = chain;
     const place = (rank: number) => (rank - (round % ranks) + ranks) % ranks;

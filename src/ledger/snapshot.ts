@@ -15,11 +15,12 @@ import { equalRange, readU16, readU32, readU64, writeU32, writeU64 } from "../ba
 import { copyRange } from "../base/copy.ts";
 import { BaashError, EXIT } from "../base/errors.ts";
 import { kernels } from "../base/kernels.ts";
-import { KEY_BYTES_MAX, REMEMBERED_TXNS_MAX, VALIDITY_ROUNDS_MAX } from "../limits.ts";
+import { KEY_BYTES_MAX, VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { ENTRY, hashKey } from "./entry-hash.ts";
+import { compareBytes } from "./field-plan.ts";
 import type { NumberTable } from "./number-table.ts";
 import { OUTCOME } from "./receipt.ts";
-import { compareBytes, type RecordsTable } from "./records-table.ts";
+import type { RecordsTable } from "./records-table.ts";
 import type { Remembered } from "./remembered.ts";
 import { BUCKETS, BucketReader } from "./state-root.ts";
 
@@ -347,7 +348,7 @@ function readRemembered(
       outcome === OUTCOME.OK || outcome === OUTCOME.OVERDRAFT || outcome === OUTCOME.NO_SUCH_KEY,
       "an outcome is out of range",
     );
-    need(remembered.count < REMEMBERED_TXNS_MAX, "it remembers too much");
+    need(!remembered.isFull(), "it remembers too much");
     need(remembered.find(sender, sequence) === 0, "it remembers a sequence number twice");
     remembered.add(sender, sequence, round, view, at + 24, outcome);
   }

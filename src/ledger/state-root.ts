@@ -6,9 +6,11 @@
  * Nodes are kept at every fourth level only. SHA-256(0x01 ‖ l ‖ r) is RFC 9162's node, so sixteen
  * siblings are one `merkleRoot` call: a quarter of the memory, and few calls.
  */
+import { writeU16, writeU32, writeU64 } from "../base/bytes.ts";
 import { kernels } from "../base/kernels.ts";
+import { compareBytes } from "./field-plan.ts";
 import type { NumberTable } from "./number-table.ts";
-import { compareBytes, type RecordsTable } from "./records-table.ts";
+import type { RecordsTable } from "./records-table.ts";
 
 export const BUCKETS = 65_536;
 const FANOUT = 16;
@@ -24,7 +26,6 @@ export class BucketReader {
   readonly #units: number[] = [];
   readonly #keys: number[] = [];
   bytes = new Uint8Array(SCRATCH_BYTES);
-  #view = new DataView(this.bytes.buffer);
   end = 0;
   #copies = new Uint32Array(3 * 1024);
   #copyCount = 0;
@@ -89,18 +90,13 @@ export class BucketReader {
     for (const key of keys) {
       this.#reserve(NUMBER_ENTRY_BYTES);
       const at = this.end;
-      this.#view.setUint16(at, 9, true);
+      writeU16(this.bytes, at, 9);
       this.bytes[at + 2] = table.prefix;
-      this.#setU64(at + 3, key);
-      this.#view.setUint32(at + 11, 8, true);
-      this.#setU64(at + 15, table.get(key, table.hash(key)));
+      writeU64(this.bytes, at + 3, key);
+      writeU32(this.bytes, at + 11, 8);
+      writeU64(this.bytes, at + 15, table.get(key, table.hash(key)));
       this.end += NUMBER_ENTRY_BYTES;
     }
-  }
-
-  #setU64(at: number, value: number): void {
-    this.#view.setUint32(at, value >>> 0, true);
-    this.#view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
   }
 
   #reserve(length: number): void {
@@ -109,7 +105,6 @@ export class BucketReader {
     const larger = new Uint8Array(Math.max(2 * this.bytes.length, this.end + length));
     larger.set(this.bytes.subarray(0, this.end));
     this.bytes = larger;
-    this.#view = new DataView(larger.buffer);
   }
 }
 

@@ -7,8 +7,9 @@
  * answers numbers.
  */
 import { assert } from "../base/assert.ts";
+import { writeU64 } from "../base/bytes.ts";
 import { kernels } from "../base/kernels.ts";
-import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
+import { REMEMBERED_TXNS_MAX, VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { ENTRY, hashKey } from "./entry-hash.ts";
 import { KeyOrder } from "./key-order.ts";
 import { NumberTable } from "./number-table.ts";
@@ -59,9 +60,12 @@ export class State {
   readonly #records = new RecordsTable();
   readonly #balances = new NumberTable(ENTRY.account, 0);
   readonly #floors = new NumberTable(ENTRY.floor, -1);
-  readonly #remembered = new Remembered();
+  readonly #remembered: Remembered;
   readonly #root = new StateRoot(this.#records, [this.#balances, this.#floors]);
   #order: KeyOrder | undefined;
+  /** Senders come in runs: the floor of the last one, or -1 when floors may have changed. */
+  #lastSender = -1;
+  #lastFloor = -1;
   /** Views over the arrays that the last block came in. */
   #bytes: Uint8Array = new Uint8Array(0);
   #view = new DataView(this.#bytes.buffer);
@@ -72,8 +76,9 @@ export class State {
     this.#records.find(hashKey(ENTRY.record, bytes, offset, keyBytes), bytes, offset, keyBytes) !==
     0;
 
-  /** `supply` is the balance of account 0 at the start. */
-  constructor(options: { supply: number }) {
+  /** `supply` is the balance of account 0 at the start. Tests give a small `rememberedMax`. */
+  constructor(options: { supply: number; rememberedMax?: number }) {
+    this.#remembered = new Remembered({ countMax: options.rememberedMax ?? REMEMBERED_TXNS_MAX });
     assert(Number.isSafeInteger(options.supply) && options.supply >= 0, "supply is an amount");
     this.#supply = options.supply;
     this.#balances.set(0, this.#balances.hash(0), options.supply);
@@ -111,9 +116,7 @@ export class State {
     assert(this.#openRound < 0 || this.#openRound === round, "the round that ends is the open one");
     const effects = this.#effects;
     effects.set(this.#effectsDigest);
-    const view = new DataView(effects.buffer);
-    view.setUint32(32, round >>> 0, true);
-    view.setUint32(36, Math.floor(round / HIGH), true);
+    writeU64(effects, 32, round);
     const digest = new Uint8Array(32);
     kernels.sha256(effects, 0, this.#effectsEnd, digest, 0);
     this.#effectsDigest = digest;
@@ -252,6 +255,7 @@ export class State {
   }
 
   #forget(round: number): void {
+    this.#lastSender = -1;
     this.#remembered.forget(round, this.#floors, this.#touch);
   }
 
@@ -272,9 +276,11 @@ export class State {
         ? OUTCOME.DUPLICATE
         : OUTCOME.SEQUENCE_USED;
     }
-    if (sequence <= this.#floors.get(sender, this.#floors.hash(sender))) {
-      return OUTCOME.SEQUENCE_OLD;
+    if (sender !== this.#lastSender) {
+      this.#lastSender = sender;
+      this.#lastFloor = this.#floors.get(sender, this.#floors.hash(sender));
     }
+    if (sequence <= this.#lastFloor) return OUTCOME.SEQUENCE_OLD;
     if (remembered.isFull()) return OUTCOME.WINDOW_FULL;
     const outcome = this.#operate(txn, sender);
     remembered.add(sender, sequence, lastValidRound, this.#idsView, idOffset, outcome);

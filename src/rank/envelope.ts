@@ -10,7 +10,7 @@ import type { Decided, Pull, RecordKind, Vote } from "../consensus/effects.ts";
 import { pack, scanMessagePack, unpackScanned } from "../ledger/codec.ts";
 import { PROPOSAL_HEADER_BYTES } from "../ledger/proposal.ts";
 import { VERDICT } from "../ledger/verdict.ts";
-import { MEMBERS_MAX, MESSAGE_BYTES_MAX, PROPOSAL_BLOCKS_MAX } from "../limits.ts";
+import { MEMBERS_MAX, MESSAGE_BYTES_MAX } from "../limits.ts";
 
 export const MESSAGE = {
   proposal: 1,
@@ -73,13 +73,10 @@ export class Seal {
 // A proposal is [0x92, 0xc4, header length, header, blocks]: its header lies at a fixed place.
 export const PROPOSAL_HEADER_AT = ENVELOPE_BYTES + 3;
 
-/** True when `envelope` is shaped like a proposal and its header is authentic. */
+/** True when the header where a proposal has its header is authentic; shapes are for the decoder. */
 export function authenticProposal(seal: Seal, envelope: Uint8Array): boolean {
   if (envelope.length < PROPOSAL_HEADER_AT + PROPOSAL_HEADER_BYTES) return false;
-  if (!seal.check(envelope, PROPOSAL_HEADER_AT, PROPOSAL_HEADER_BYTES)) return false;
-  const limits = { depthMax: 2, itemsMax: PROPOSAL_BLOCKS_MAX + 4, bytesMax: MESSAGE_BYTES_MAX };
-  const length = envelope.length - ENVELOPE_BYTES;
-  return scanMessagePack(envelope, ENVELOPE_BYTES, length, limits) === VERDICT.OK;
+  return seal.check(envelope, PROPOSAL_HEADER_AT, PROPOSAL_HEADER_BYTES);
 }
 
 // Bodies of the other messages, as msgpack arrays.
@@ -93,12 +90,14 @@ function unpackBody(body: Uint8Array): unknown[] | undefined {
   return Array.isArray(value) ? value : undefined;
 }
 
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+const isCount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= 0;
 const isBytes = (value: unknown, length?: number): value is Uint8Array =>
   value instanceof Uint8Array && (length === undefined || value.length === length);
 
 export function encodeVote(vote: Vote, opened: boolean): Uint8Array {
-  const hashes = opened && vote.hashes ? vote.hashes.filter((hash) => hash !== "").map(fromHex) : [];
+  const hashes =
+    opened && vote.hashes ? vote.hashes.filter((hash) => hash !== "").map(fromHex) : [];
   return pack([
     vote.round,
     vote.rank,
@@ -114,8 +113,10 @@ export function decodeVote(body: Uint8Array, ranks: number): Vote | undefined {
   const fields = unpackBody(body);
   if (fields?.length !== 7) return undefined;
   const [round, rank, answers, digest, effectsSlot, effectsDigest, hashes] = fields;
-  if (!isCount(round) || !isCount(rank) || rank >= ranks || !isBytes(answers, ranks)) return undefined;
-  if (!isBytes(digest, 32) || !isCount(effectsSlot) || !isBytes(effectsDigest, 32)) return undefined;
+  if (!isCount(round) || !isCount(rank) || rank >= ranks || !isBytes(answers, ranks))
+    return undefined;
+  if (!isBytes(digest, 32) || !isCount(effectsSlot) || !isBytes(effectsDigest, 32))
+    return undefined;
   if (!Array.isArray(hashes) || !hashes.every((hash) => isBytes(hash, 32))) return undefined;
   let named = 0;
   const byRank: string[] = [];

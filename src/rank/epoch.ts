@@ -4,6 +4,8 @@
  * A ledger that was not closed cleanly is taken over by an INTENT and a deadline (protocol.md,
  * Membership): whoever still writes to it answers by linking a record.
  */
+
+import type { KeyObject } from "node:crypto";
 import { fromHex, toHex } from "../base/bytes.ts";
 import { BaashError, EXIT } from "../base/errors.ts";
 import type { Chain } from "../ledger/chain.ts";
@@ -23,7 +25,6 @@ import { encodeIntent, encodeSeal, type Member } from "../ledger/settlement.ts";
 import { VERDICT, verdictName } from "../ledger/verdict.ts";
 import type { LedgerStorage } from "../storage/storage-service.ts";
 import type { Transport } from "../transport/transport.ts";
-import type { KeyObject } from "node:crypto";
 import type { Session } from "./context.ts";
 import { Seal } from "./envelope.ts";
 import type { Handshake } from "./handshake.ts";
@@ -38,6 +39,8 @@ export interface EpochParts {
   readonly entropy: Entropy;
   readonly ledgerKey: KeyObject;
   readonly incarnation: Uint8Array;
+  /** The simulator's, from its seed; drawn afresh otherwise. */
+  readonly keys?: { readonly signing: KeyPair; readonly box: KeyPair };
   /** Three times (poll + visibility lag + link and sync) of whoever might still be there. */
   readonly takeoverMs: number;
   /** Told when there is something to wait for. */
@@ -49,8 +52,8 @@ const BOX_BYTES = 96;
 
 export async function formEpoch(parts: EpochParts): Promise<Session> {
   const { transport, handshake, chain, ledgerKey, incarnation, entropy, storage } = parts;
-  const signing = generateSigningKey();
-  const box = generateBoxKey();
+  const signing = parts.keys?.signing ?? generateSigningKey();
+  const box = parts.keys?.box ?? generateBoxKey();
   const self = certifyMember(ledgerKey, chain.chainId, {
     rank: transport.rank,
     incarnation,
@@ -63,7 +66,11 @@ export async function formEpoch(parts: EpochParts): Promise<Session> {
     memberKey: exportKey(signing.privateKey),
     ledgerKey: exportKey(ledgerKey),
   });
-  const cards = await handshake.gather("telling each other who takes part", encodeCard(self, box, chain), MEMBER_BYTES_MAX);
+  const cards = await handshake.gather(
+    "telling each other who takes part",
+    encodeCard(self, box, chain),
+    MEMBER_BYTES_MAX,
+  );
   const members = readCards(cards, chain);
   let sessionKey: Uint8Array = new Uint8Array(32);
   let letters: Uint8Array<ArrayBufferLike> = new Uint8Array(0);
@@ -76,9 +83,13 @@ export async function formEpoch(parts: EpochParts): Promise<Session> {
   const opened = openLetters(fromFirst, transport.rank, box);
   if (transport.rank !== 0) await catchUp(parts);
   if (chain.hash !== toHex(opened.sealHash)) {
-    throw new BaashError("EPOCH_DIFFERS", `Rank ${transport.rank} does not see the SEAL that rank 0 linked: do all ranks share one file system?`, {
-      exitCode: EXIT.configuration,
-    });
+    throw new BaashError(
+      "EPOCH_DIFFERS",
+      `Rank ${transport.rank} does not see the SEAL that rank 0 linked: do all ranks share one file system?`,
+      {
+        exitCode: EXIT.configuration,
+      },
+    );
   }
   return {
     self: transport.rank,
@@ -100,10 +111,14 @@ function encodeCard(member: Member, box: KeyPair, chain: Chain): Uint8Array {
   return pack([chain.chainId, rank, incarnation, publicKey, host, certificate, box.publicKey]);
 }
 
-function readCards(cards: readonly Uint8Array[], chain: Chain): { member: Member; box: Uint8Array }[] {
+function readCards(
+  cards: readonly Uint8Array[],
+  chain: Chain,
+): { member: Member; box: Uint8Array }[] {
   return cards.map((card, index) => {
     const limits = { depthMax: 1, itemsMax: 16, bytesMax: MEMBER_BYTES_MAX };
-    if (scanMessagePack(card, 0, card.length, limits) !== VERDICT.OK) throw badCard(index, "is malformed");
+    if (scanMessagePack(card, 0, card.length, limits) !== VERDICT.OK)
+      throw badCard(index, "is malformed");
     const fields = unpackScanned(card) as [
       Uint8Array,
       number,
@@ -123,9 +138,13 @@ function readCards(cards: readonly Uint8Array[], chain: Chain): { member: Member
 }
 
 function badCard(rank: number, what: string): BaashError {
-  return new BaashError("BAD_MEMBER", `What rank ${rank} says of itself ${what}: do all ranks use the same ledger directory and key?`, {
-    exitCode: EXIT.configuration,
-  });
+  return new BaashError(
+    "BAD_MEMBER",
+    `What rank ${rank} says of itself ${what}: do all ranks use the same ledger directory and key?`,
+    {
+      exitCode: EXIT.configuration,
+    },
+  );
 }
 
 /** Rank 0's word to all: either the SEAL and everybody's box, or why there is none. */
@@ -160,7 +179,10 @@ function openLetters(
   }
   const sessionKey = unwrapKey(box, (second as Uint8Array[])[rank]);
   if (sessionKey === undefined) {
-    throw new BaashError("SESSION_KEY", `Rank ${rank} cannot open the session key that rank 0 sent: its message was damaged; start the job again.`);
+    throw new BaashError(
+      "SESSION_KEY",
+      `Rank ${rank} cannot open the session key that rank 0 sent: its message was damaged; start the job again.`,
+    );
   }
   return { sealHash: first as Uint8Array, sessionKey };
 }
@@ -173,7 +195,9 @@ async function linkSeal(parts: EpochParts, members: readonly Member[]): Promise<
 /** The ledger was left without a clean stop: ask, wait, and only then take it over. */
 async function takeOver(parts: EpochParts, self: Member): Promise<void> {
   const { chain, clock, takeoverMs, storage, onWait } = parts;
-  onWait(`the ledger was not closed: waiting ${takeoverMs / 1000} s for an answer of ${describe(chain)}`);
+  onWait(
+    `the ledger was not closed: waiting ${takeoverMs / 1000} s for an answer of ${describe(chain)}`,
+  );
   const payload = encodeIntent({ member: self, answered: [], deadlineMs: takeoverMs });
   if (!(await append(parts, "INTENT", Buffer.concat(payload.parts)))) throw inUse(parts);
   await new Promise<void>((resolve) => clock.schedule(clock.now() + takeoverMs, resolve));
@@ -186,13 +210,21 @@ function describe(chain: Chain): string {
 }
 
 function inUse({ chain }: EpochParts): BaashError {
-  return new BaashError("LEDGER_IN_USE", `The ledger is in use by ${describe(chain)}: end that job, or name another directory.`, {
-    exitCode: EXIT.busy,
-  });
+  return new BaashError(
+    "LEDGER_IN_USE",
+    `The ledger is in use by ${describe(chain)}: end that job, or name another directory.`,
+    {
+      exitCode: EXIT.busy,
+    },
+  );
 }
 
 /** True when the record took the slot; the chain has stepped over it. */
-async function append(parts: EpochParts, kind: "SEAL" | "INTENT", payload: Uint8Array): Promise<boolean> {
+async function append(
+  parts: EpochParts,
+  kind: "SEAL" | "INTENT",
+  payload: Uint8Array,
+): Promise<boolean> {
   const { chain, storage, clock } = parts;
   const prevHash = fromHex(chain.hash);
   const result = await storage.append({

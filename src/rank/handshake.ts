@@ -23,7 +23,8 @@ export class Handshake {
     this.timeoutMs = timeoutMs;
     transport.handler = {
       onMessages: (batch) => this.keep(batch),
-      onAllgather: (_lane, parts) => this.waiting.shift()?.resolve(parts.map((part) => part.slice())),
+      onAllgather: (_lane, parts) =>
+        this.waiting.shift()?.resolve(parts.map((part) => part.slice())),
       onError: (error) => this.waiting.shift()?.reject(error),
     };
   }

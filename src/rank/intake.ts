@@ -12,12 +12,7 @@ import {
   SUBMIT,
   type TransactionBatch,
 } from "../ledger/service.ts";
-import {
-  checkTransaction,
-  lastValidRoundOf,
-  senderOf,
-  sequenceOf,
-} from "../ledger/transaction.ts";
+import { checkTransaction, lastValidRoundOf, senderOf, sequenceOf } from "../ledger/transaction.ts";
 import { VERDICT } from "../ledger/verdict.ts";
 import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { DUPLICATE, FULL } from "../queue/keyed-fifo.ts";

@@ -23,8 +23,8 @@ import {
   decodePull,
   decodeStatus,
   decodeVote,
-  encodeStatus,
   ENVELOPE_BYTES,
+  encodeStatus,
   MESSAGE,
   type Status,
 } from "./envelope.ts";
@@ -347,7 +347,8 @@ export class RankLoop {
     const empty = transactions.waiting() + transactions.retrying() + own.inFlight === 0;
     if (!this.saidDrained && empty && !this.performer.busyBuilding) {
       this.saidDrained = true;
-      for (let rank = 0; rank < session.ranks; rank++) this.status(rank, { kind: "drained", json: "" });
+      for (let rank = 0; rank < session.ranks; rank++)
+        this.status(rank, { kind: "drained", json: "" });
     }
     const first = session.self === 0;
     if (first && this.drained.size === session.ranks && core.idle && !this.sealing) this.seal();

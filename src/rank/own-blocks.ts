@@ -21,6 +21,7 @@ class Collector {
   times = new Float64Array(1024);
   outcomes = new Uint8Array(1024);
   ids = new Uint8Array(32 * 1024);
+  idWords = new Int32Array(this.ids.buffer);
 
   grow(): void {
     const capacity = 2 * this.tags.length;
@@ -33,6 +34,7 @@ class Collector {
       (grown[field] as Uint8Array).set(this[field] as Uint8Array);
       (this[field] as unknown) = grown[field];
     }
+    this.idWords = new Int32Array(this.ids.buffer);
   }
 
   batch(level: "agreed" | "final"): ReceiptBatch {
@@ -47,12 +49,16 @@ export class OwnBlocks {
   private readonly rounds = new Map<number, OwnBlock[]>();
   private readonly collectors: Collector[] = [];
   inFlight = 0;
+  /** The queue's txnIDs, eight words each. */
+  private readonly idWords: Int32Array;
 
   constructor(
     transactions: TransactionQueue,
     deliver: (owner: number, batch: ReceiptBatch) => void,
   ) {
     this.transactions = transactions;
+    const { ids } = transactions.fifo;
+    this.idWords = new Int32Array(ids.buffer, ids.byteOffset, ids.length / 4);
     this.deliver = deliver;
   }
 
@@ -60,7 +66,11 @@ export class OwnBlocks {
   add(round: number, outgoing: BlockQueue, slots: readonly number[]): void {
     const { words, times } = outgoing.fifo;
     const blocks = slots.map((slot): OwnBlock => {
-      const chain = { head: times[2 * slot], tail: times[2 * slot + 1], count: words[4 * slot + 1] };
+      const chain = {
+        head: times[2 * slot],
+        tail: times[2 * slot + 1],
+        count: words[4 * slot + 1],
+      };
       this.inFlight += chain.count;
       return { chain, outcomes: undefined };
     });
@@ -111,7 +121,8 @@ export class OwnBlocks {
 
   private collect(chain: Chain, outcomes: Uint8Array | undefined): void {
     const { fifo } = this.transactions;
-    const { words, times, ids } = fifo;
+    const { words, times } = fifo;
+    const idWords = this.idWords;
     let slot = chain.head;
     for (let i = 0; i < chain.count; i++) {
       assert(slot !== NONE, "a chain has as many elements as it says");
@@ -122,7 +133,7 @@ export class OwnBlocks {
       to.tags[at] = words[4 * slot + 1];
       to.times[at] = times[2 * slot];
       to.outcomes[at] = outcomes === undefined ? 0 : outcomes[i];
-      for (let k = 0; k < 32; k++) to.ids[32 * at + k] = ids[32 * slot + k];
+      for (let k = 0; k < 8; k++) to.idWords[8 * at + k] = idWords[8 * slot + k];
       slot = fifo.next(slot);
     }
   }

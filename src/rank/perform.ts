@@ -146,7 +146,12 @@ export class Performer {
       hashes.set(outgoing.fifo.ids.subarray(32 * slot, 32 * slot + 32), 32 * slots.length);
       txnCount += outgoing.fifo.words[4 * slot + 1];
       // All blocks of a proposal share the anchor that they were mined with.
-      locateBlock(outgoing.fifo.bytes, outgoing.messageOffset(slot), outgoing.messageLength(slot), location);
+      locateBlock(
+        outgoing.fifo.bytes,
+        outgoing.messageOffset(slot),
+        outgoing.messageLength(slot),
+        location,
+      );
       const at = location.headerOffset + 48;
       anchor = outgoing.fifo.bytes.slice(at, at + 32);
       slots.push(slot);
@@ -215,7 +220,8 @@ export class Performer {
       this.awaitingAnchor.add(held);
       return;
     }
-    if (round - anchored > 2 * UNRECORDED_ROUNDS_MAX) return this.judged(round, rank, hash, "abstain");
+    if (round - anchored > 2 * UNRECORDED_ROUNDS_MAX)
+      return this.judged(round, rank, hash, "abstain");
     if (held.checked || held.slots.length === 0) {
       held.checked = true;
       return this.judged(round, rank, hash, "yes");
@@ -241,7 +247,8 @@ export class Performer {
     const held = this.endCheck(ticket);
     if (held === undefined) return;
     held.checked = verdict === VERDICT.OK;
-    if (!held.checked) this.rank.events.onAlert({ code: "BAD_BLOCK", message: this.describe(held, verdict) });
+    if (!held.checked)
+      this.rank.events.onAlert({ code: "BAD_BLOCK", message: this.describe(held, verdict) });
     const answer = held.checked ? "yes" : isTransient(verdict) ? "abstain" : "no";
     this.judged(held.round, held.rank, held.hash, answer);
   }
@@ -259,7 +266,12 @@ export class Performer {
     return held !== undefined && this.rank.proposals.checkEnded(held) ? held : undefined;
   }
 
-  private judged(round: number, rank: number, hash: string, verdict: "yes" | "no" | "abstain"): void {
+  private judged(
+    round: number,
+    rank: number,
+    hash: string,
+    verdict: "yes" | "no" | "abstain",
+  ): void {
     this.rank.emit({ type: "validated", round, rank, hash, verdict });
   }
 
@@ -321,8 +333,10 @@ export class Performer {
         this.appendEnded();
         if (result.won) {
           this.rank.emit({ type: "linked", slot: effect.slot, hash: toHex(result.hash) });
-        } else if (effect.slot === chain.slot + 1) this.found(effect.slot, result.winner);
-        else this.rank.emit({ type: "link-failed", slot: effect.slot });
+        } else {
+          if (effect.slot === chain.slot + 1) this.found(effect.slot, result.winner);
+          this.rank.emit({ type: "link-lost", slot: effect.slot });
+        }
       },
       (error) => {
         this.appendEnded();
@@ -365,7 +379,10 @@ export class Performer {
     }
     const { header, hash } = record.value;
     const valid = judgeRecord(chain, record.value, bytes).counts;
-    const rounds = settledBy(record.value).map((round) => ({ round: round.round, included: namesOf(round) }));
+    const rounds = settledBy(record.value).map((round) => ({
+      round: round.round,
+      included: namesOf(round),
+    }));
     const summary: RecordSummary = {
       slot,
       hash: toHex(hash),
@@ -376,7 +393,12 @@ export class Performer {
       rounds,
     };
     const { body } = record.value;
-    if (valid && body.kind === "SEAL" && body.seal.members.length === 0 && body.seal.rounds.length === 0) {
+    if (
+      valid &&
+      body.kind === "SEAL" &&
+      body.seal.members.length === 0 &&
+      body.seal.rounds.length === 0
+    ) {
       return this.rank.sealed(slot, summary.hash);
     }
     if (valid) this.readRecords.set(slot, record.value);
@@ -403,7 +425,8 @@ export class Performer {
     core.executed(effect.slot, chain.effectsDigest);
     for (const round of settledOwn) own.settle(round);
     for (const { round } of effect.rounds) {
-      for (const held of this.awaitingAnchor) if (held.round <= round) this.awaitingAnchor.delete(held);
+      for (const held of this.awaitingAnchor)
+        if (held.round <= round) this.awaitingAnchor.delete(held);
       if (this.appending) this.forgetLater.push(round);
       else proposals.forget(round);
     }
@@ -444,7 +467,8 @@ export class Performer {
   private ensureChecked(held: HeldProposal): void {
     if (held.checked || held.slots.length === 0) return;
     const verdict = checkBlocks(this.checkRequest(held), this.rank.incoming);
-    if (verdict !== VERDICT.OK) throw new BaashError("BLOCK_DISAGREES", this.describe(held, verdict));
+    if (verdict !== VERDICT.OK)
+      throw new BaashError("BLOCK_DISAGREES", this.describe(held, verdict));
     held.checked = true;
   }
 

@@ -6,8 +6,8 @@ import { assert } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
 import { createBlockLocation, idsOffsetOf, locateBlock } from "../ledger/block.ts";
 import { encodeProposalParts, type Proposal } from "../ledger/proposal.ts";
-import { MESSAGE, ENVELOPE_BYTES } from "./envelope.ts";
 import { type BlockQueue, INCOMING_PENDING } from "../queue/block-queue.ts";
+import { ENVELOPE_BYTES, MESSAGE } from "./envelope.ts";
 
 export interface HeldProposal {
   readonly round: number;
@@ -105,7 +105,10 @@ export class ProposalTable {
   private place(bytes: Uint8Array, at: number, length: number, txnCount: number): number {
     const slot = this.incoming.reserve(length, txnCount);
     if (slot < 0) return slot;
-    this.incoming.fifo.bytes.set(bytes.subarray(at, at + length), this.incoming.messageOffset(slot));
+    this.incoming.fifo.bytes.set(
+      bytes.subarray(at, at + length),
+      this.incoming.messageOffset(slot),
+    );
     return slot;
   }
 

@@ -3,25 +3,27 @@
  * starts the loop. The order matters: rank 0 makes the ledger before the others look for it.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { toHex } from "../base/bytes.ts";
-import { BaashError, EXIT } from "../base/errors.ts";
 import type { RankConfig } from "../config.ts";
-import { Chain } from "../ledger/chain.ts";
+import type { Chain } from "../ledger/chain.ts";
 import { createGenesis, parseGenesis } from "../ledger/genesis.ts";
 import { generateSigningKey } from "../ledger/keys.ts";
 import { createLedgerKeyFile, ledgerKeyPath, loadLedgerKey } from "../ledger/ledger-key.ts";
 import { BLOCK_TXNS_MAX, MESSAGE_BYTES_MAX } from "../limits.ts";
 import { BlockQueue } from "../queue/block-queue.ts";
 import { TransactionQueue } from "../queue/transaction-queue.ts";
+import { NodeFileOps } from "../storage/node-file-ops.ts";
+import { preflight } from "../storage/preflight.ts";
 import type { LedgerStorage, Opened } from "../storage/storage-service.ts";
 import { openMpiTransport } from "../transport/mpi.ts";
 import type { Transport } from "../transport/transport.ts";
 import { DEFAULT_SETTINGS, type RankEvents, type RankSettings } from "./context.ts";
-import { formEpoch, step } from "./epoch.ts";
+import { formEpoch } from "./epoch.ts";
 import { Handshake } from "./handshake.ts";
 import { RankLoop } from "./loop.ts";
+import { openTogether, replayLedger } from "./opening.ts";
 import type { Clock } from "./ports.ts";
 import { ThreadPool } from "./thread-pool.ts";
 import { WriterThread } from "./writer-thread.ts";
@@ -73,11 +75,21 @@ export async function startRank(
   const incarnation = new Uint8Array(randomBytes(8));
   const queues = createQueues(transport.size);
   const storage = new WriterThread(queues.incoming, hooks.onFailure);
-  const opened = await openTogether(config, transport, handshake, storage, incarnation);
+  const directory = {
+    directory: config.ledger,
+    incarnation: toHex(incarnation),
+    force: config.force,
+  };
+  const opened = await openTogether({
+    rank: transport.rank,
+    handshake,
+    openFirst: () => openOrCreate(config, storage, directory),
+    openNext: () => storage.open(directory),
+  });
   const genesis = parseGenesis(opened.genesis, `${config.ledger}/genesis`);
   const keyPath = config.ledgerKey ?? ledgerKeyPath(genesis.chainId, process.env);
   const ledgerKey = loadLedgerKey(keyPath, genesis.ledgerKey);
-  const chain = await replay(new Chain(genesis), storage);
+  const chain = await replayLedger(genesis, storage);
   const session = await formEpoch({
     transport,
     handshake,
@@ -127,7 +139,7 @@ function poolOptions(config: RankConfig, ranksOnHost: number) {
   const cores = availableParallelism() / ranksOnHost;
   const workers = Math.max(1, Math.floor(cores / 2));
   return {
-    transactionWorkers: config.transactionWorkers ?? Math.min(workers, 2),
+    transactionWorkers: config.transactionWorkers ?? 1,
     blockWorkers: config.blockWorkers ?? workers,
     inlineTransactionsMax: config.inlineTransactions ?? (cores < 2 ? BLOCK_TXNS_MAX : 64),
   };
@@ -148,41 +160,14 @@ function rankSettings(config: RankConfig, incoming: BlockQueue, ranks: number): 
   };
 }
 
-/** Rank 0 creates or opens the directory; the others only open what is there afterwards. */
-async function openTogether(
-  config: RankConfig,
-  transport: Transport,
-  handshake: Handshake,
-  storage: LedgerStorage,
-  incarnation: Uint8Array,
-): Promise<Opened> {
-  const options = {
-    directory: config.ledger,
-    incarnation: toHex(incarnation),
-    force: config.force,
-  };
-  let opened: Opened | undefined;
-  let failure: unknown;
-  if (transport.rank === 0) {
-    try {
-      opened = await openOrCreate(config, storage, options);
-    } catch (error) {
-      failure = error;
-    }
-  }
-  const word = Uint8Array.of(failure === undefined ? 1 : 0);
-  const [first] = await handshake.gather("opening the ledger directory", word, 16);
-  if (failure !== undefined) throw failure;
-  if (first[0] !== 1) throw new BaashError("OTHER_RANK_FAILED", "", { exitCode: EXIT.unavailable });
-  return opened ?? (await storage.open(options));
-}
-
 async function openOrCreate(
   config: RankConfig,
   storage: LedgerStorage,
   options: { directory: string; incarnation: string; force: boolean },
 ): Promise<Opened> {
-  if (existsSync(`${config.ledger}/genesis`)) return storage.open(options);
+  const unique = `${options.incarnation}-0`;
+  const place = await preflight(new NodeFileOps(), resolve(config.ledger), { ...options, unique });
+  if (place.isLedger) return storage.open(options);
   const ledgerKey = generateSigningKey();
   const { genesis, bytes } = createGenesis(
     {
@@ -199,21 +184,4 @@ async function openOrCreate(
   const path = config.ledgerKey ?? ledgerKeyPath(genesis.chainId, process.env);
   createLedgerKeyFile(path, ledgerKey.privateKey);
   return storage.open({ ...options, genesis: bytes });
-}
-
-/** The newest snapshot, then every record after it. */
-async function replay(empty: Chain, storage: LedgerStorage): Promise<Chain> {
-  let chain = empty;
-  await storage.recover(
-    (_head, payload) => {
-      try {
-        chain = Chain.restore(empty.genesis, payload);
-      } catch {
-        return false;
-      }
-      return true;
-    },
-    (bytes) => step(chain, bytes),
-  );
-  return chain;
 }

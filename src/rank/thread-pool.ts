@@ -13,6 +13,7 @@ import { InlinePool, type PoolQueues } from "./inline-pool.ts";
 import type { PoolHandler, WorkerPool } from "./ports.ts";
 
 export interface ThreadPoolOptions {
+  /** 0 or 1: blocks of one round are built one after the other, so a second would only wait. */
   readonly transactionWorkers: number;
   readonly blockWorkers: number;
   /** Work on up to this many transactions is done inline. */
@@ -47,6 +48,9 @@ export class ThreadPool implements WorkerPool {
   private readonly workers: { worker: Worker; done: Promise<void> }[] = [];
   private threadBuilds = 0;
   private threadChecks = 0;
+  /** Builds that wait for the one under way: the outgoing queue holds one round at a time. */
+  private readonly waitingBuilds: BuildRequest[] = [];
+  private building = false;
   private closed = false;
   private failure: ((error: unknown) => void) | undefined;
 
@@ -75,7 +79,8 @@ export class ThreadPool implements WorkerPool {
 
   private startWorker(name: string, jobs: MessageRing): void {
     const worker = new Worker(new URL(`../../workers/${name}.ts`, import.meta.url), { name });
-    worker.onerror = (event) => this.failure?.(new BaashError("WORKER_DIED", `A ${name} died: ${event.message}`));
+    worker.onerror = (event) =>
+      this.failure?.(new BaashError("WORKER_DIED", `A ${name} died: ${event.message}`));
     const remote = Comlink.wrap<PoolWorker>(worker);
     const done = remote.work({
       transactions: this.queues.transactions.shared,
@@ -89,11 +94,24 @@ export class ThreadPool implements WorkerPool {
   }
 
   build(request: BuildRequest): void {
+    if (this.building) this.waitingBuilds.push(request);
+    else this.buildNow(request);
+  }
+
+  private buildNow(request: BuildRequest): void {
     const waiting = this.queues.transactions.waiting();
     const small = waiting <= this.options.inlineTransactionsMax;
     if (small || this.options.transactionWorkers === 0) return this.inline.build(request);
     if (!this.buildJobs.tryPush(encodeBuildJob(request))) return this.inline.build(request);
+    this.building = true;
     this.threadBuilds++;
+  }
+
+  private onBuilt(round: number, blocks: number): void {
+    this.building = false;
+    this.handler.onBuilt(round, blocks);
+    while (!this.building && this.waitingBuilds.length > 0)
+      this.buildNow(this.waitingBuilds.shift()!);
   }
 
   check(ticket: number, request: CheckRequest, txnCount: number): void {
@@ -108,7 +126,7 @@ export class ThreadPool implements WorkerPool {
     while (!this.closed) {
       for (let bytes = this.answers.tryPop(); bytes !== undefined; bytes = this.answers.tryPop()) {
         const answer = decodeAnswer(bytes);
-        if (answer.type === "built") this.handler.onBuilt(answer.round, answer.blocks);
+        if (answer.type === "built") this.onBuilt(answer.round, answer.blocks);
         else if (answer.type === "checked") this.handler.onChecked(answer.ticket, answer.verdict);
         else this.handler.onCheckFailed(answer.ticket, answer.error);
       }

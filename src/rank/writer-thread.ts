@@ -28,7 +28,12 @@ interface WriterWorker {
 /** Turns what the worker carried into the coded error that it was. */
 function uncarry(error: unknown): never {
   const text = error instanceof Error ? error.message : String(error);
-  let fields: { code: string; message: string; exitCode?: ExitCode; data?: Record<string, unknown> };
+  let fields: {
+    code: string;
+    message: string;
+    exitCode?: ExitCode;
+    data?: Record<string, unknown>;
+  };
   try {
     fields = JSON.parse(text);
   } catch {

@@ -122,7 +122,7 @@ async function makeDirectories(ops: FileOps, path: string): Promise<void> {
   await makeDurableDirectory(ops, path, parent);
 }
 
-function notALedgerError(root: string) {
+export function notALedgerError(root: string) {
   return configurationError(
     "NOT_A_LEDGER",
     `${root} is not a ledger and not empty. Name an empty or new directory; nothing was changed.`,

@@ -30,14 +30,7 @@ export async function probe(
     throw refusal("NOT_A_DIRECTORY", directory, "is not a directory", "Name a directory");
   }
   const fileSystem = await ops.fileSystem(directory);
-  if (VOLATILE.has(fileSystem.type) && !options.force) {
-    throw refusal(
-      "VOLATILE",
-      directory,
-      `is on ${fileSystem.type}, which forgets everything when the host stops`,
-      "Use the parallel file system, or --force for a trial",
-    );
-  }
+  refuseVolatile(fileSystem, directory, options);
   const first = `${directory}/${tempName(publisher.unique())}`;
   const second = `${directory}/${tempName(publisher.unique())}`;
   try {
@@ -47,6 +40,25 @@ export async function probe(
     await removeQuietly(ops, second);
   }
   return fileSystem;
+}
+
+export function isVolatile(fileSystem: FileSystem): boolean {
+  return VOLATILE.has(fileSystem.type);
+}
+
+/** Throws PROBE_VOLATILE (exit 78) unless forced. */
+export function refuseVolatile(
+  fileSystem: FileSystem,
+  directory: string,
+  options: ProbeOptions,
+): void {
+  if (!isVolatile(fileSystem) || options.force) return;
+  throw refusal(
+    "VOLATILE",
+    directory,
+    `is on ${fileSystem.type}, which forgets everything when the host stops`,
+    "Use the parallel file system, or --force for a trial",
+  );
 }
 
 async function tryOut(

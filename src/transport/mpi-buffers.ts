@@ -1,7 +1,9 @@
 /**
- * Buffers of allgathers, reused. A pair belongs to MPI from the call until its event; one of a lane
+ * Memory that JavaScript and the MPI thread share: a view of the receive arena, and buffers of
+ * allgathers, which are reused. A pair belongs to MPI from the call until its event; one of a lane
  * that missed a deadline is abandoned: referenced for ever, since MPI may still write into it.
  */
+import type { Messages } from "./transport.ts";
 
 export interface Buffers {
   readonly send: Uint8Array;
@@ -45,5 +47,26 @@ export class CollectiveBuffers {
 
   abandon(buffers: Buffers): void {
     abandoned.push(buffers);
+  }
+}
+
+/** The batch that is being handed over: triples (from, offset, length) over the arena. */
+export class ArenaMessages implements Messages {
+  count = 0;
+  readonly #arena: Uint8Array;
+  readonly #descriptors: Int32Array;
+
+  constructor(arena: Uint8Array, descriptors: Int32Array) {
+    this.#arena = arena;
+    this.#descriptors = descriptors;
+  }
+
+  from(index: number): number {
+    return this.#descriptors[3 * index];
+  }
+
+  bytes(index: number): Uint8Array {
+    const offset = this.#descriptors[3 * index + 1];
+    return this.#arena.subarray(offset, offset + this.#descriptors[3 * index + 2]);
   }
 }

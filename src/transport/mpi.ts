@@ -12,10 +12,9 @@ import { assert } from "../base/assert.ts";
 import { readU32, writeU32 } from "../base/bytes.ts";
 import { BaashError, configurationError, EXIT } from "../base/errors.ts";
 import type { Facts, MpiAddon, OnEvent } from "./mpi-addon.ts";
-import { type Buffers, CollectiveBuffers } from "./mpi-buffers.ts";
+import { ArenaMessages, type Buffers, CollectiveBuffers } from "./mpi-buffers.ts";
 import {
   COLLECTIVE_DEADLINE_MS,
-  type Messages,
   REGROUP_ATTEMPTS,
   type ReduceOperation,
   type RegroupOptions,
@@ -101,26 +100,6 @@ function guard(call: () => void): void {
     queueMicrotask(() => {
       throw error;
     });
-  }
-}
-
-class ArenaMessages implements Messages {
-  count = 0;
-  readonly #arena: Uint8Array;
-  readonly #descriptors: Int32Array;
-
-  constructor(arena: Uint8Array, descriptors: Int32Array) {
-    this.#arena = arena;
-    this.#descriptors = descriptors;
-  }
-
-  from(index: number): number {
-    return this.#descriptors[3 * index];
-  }
-
-  bytes(index: number): Uint8Array {
-    const offset = this.#descriptors[3 * index + 1];
-    return this.#arena.subarray(offset, offset + this.#descriptors[3 * index + 2]);
   }
 }
 

@@ -12,6 +12,7 @@ import { type RecordView, signedPart } from "./record-reader.ts";
 export interface Member {
   rank: number;
   incarnation: string;
+  incarnationBytes: Uint8Array;
   host: string;
   key: KeyObject;
 }
@@ -19,10 +20,15 @@ export interface Member {
 export interface Epoch {
   /** Hash of the SEAL that installed it, as hex; 64 zeros before slot 0. */
   hash: string;
+  hashBytes: Uint8Array;
   members: readonly Member[];
 }
 
-export const NO_EPOCH: Epoch = { hash: "0".repeat(64), members: [] };
+export const NO_EPOCH: Epoch = {
+  hash: "0".repeat(64),
+  hashBytes: new Uint8Array(32),
+  members: [],
+};
 
 /** w of the majority quorum: yes-votes that win. */
 export const winVotes = (members: number) => Math.floor(members / 2) + 1;
@@ -67,6 +73,8 @@ export function readMember(record: RecordView, value: unknown, authority: Author
   return {
     rank: rank as number,
     incarnation: toHex(incarnation as Uint8Array),
+    // A copy: the record's buffer is used again.
+    incarnationBytes: (incarnation as Uint8Array).slice(),
     host: host as string,
     key: publicKeyOf(publicKey as Uint8Array),
   };

@@ -29,6 +29,7 @@ export function publicKeyOf(raw: Uint8Array): KeyObject {
 }
 
 export function sha256(...parts: (Uint8Array | string)[]): Uint8Array {
+  if (parts.length === 1) return Bun.SHA256.hash(parts[0]) as unknown as Uint8Array;
   const hash = new Bun.SHA256();
   for (const part of parts) hash.update(part);
   return hash.digest() as unknown as Uint8Array;

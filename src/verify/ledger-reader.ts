@@ -9,12 +9,10 @@
  * ranks, and are only noted.
  */
 import { statSync } from "node:fs";
-import { concatBytes, toHex, writeU64 } from "../base/bytes.ts";
+import { toHex } from "../base/bytes.ts";
 import { configurationError } from "../base/errors.ts";
-import { kernels } from "../base/kernels.ts";
-import { BlockReader } from "./block-reader.ts";
 import { checkHead, type HeadFile, readHeads } from "./checkpoint-reader.ts";
-import { ADVICE_REPORT, Damage, type DamageFacts, fail, type Origin } from "./damage.ts";
+import { ADVICE_REPORT, Damage, type DamageFacts, fail } from "./damage.ts";
 import {
   answersMin,
   checkAuthor,
@@ -23,74 +21,15 @@ import {
   readMember,
   readMembers,
 } from "./epoch-reader.ts";
+import { Execution } from "./execution.ts";
 import { type Genesis, readGenesis, sha256 } from "./genesis-reader.ts";
-import { BLOCK, KIND, KIND_NAMES, OUTCOME_NAMES, RECORD } from "./layout.ts";
-import { MerkleHead } from "./merkle-head.ts";
-import {
-  type ProposalEntry,
-  type RoundEntry,
-  readRounds,
-  unpackPayload,
-} from "./payload-reader.ts";
+import { KIND, KIND_NAMES, OUTCOME_NAMES, RECORD } from "./layout.ts";
+import { type RoundEntry, readRounds, unpackPayload } from "./payload-reader.ts";
 import { leadingZeroBits, type RecordView, readRecord, signedPart } from "./record-reader.ts";
 import { RecordSource } from "./record-source.ts";
-import { Replay } from "./replay.ts";
+import { emptySummary, type LedgerReport, type ReadOptions } from "./report.ts";
 import type { FoundRecord } from "./segment-file.ts";
-import { AnchorWindow, checkProposalTotals, checkRound } from "./settlement-reader.ts";
-
-/** Where a transaction lies. One object, used again for each: copy what you keep. */
-export interface TransactionPlace {
-  slot: number;
-  round: number;
-  rank: number;
-  height: number;
-  index: number;
-}
-
-export interface ReadOptions {
-  /** Called for each transaction in order of execution; the id lies at ids[idOffset .. +32). */
-  onTransaction?(ids: Uint8Array, idOffset: number, outcome: number, place: TransactionPlace): void;
-  onProgress?(progress: Progress): void;
-}
-
-export interface Progress {
-  slot: number;
-  transactions: number;
-  bytes: number;
-  bytesTotal: number;
-}
-
-export interface LedgerSummary {
-  chainId: string;
-  created: number;
-  records: Record<string, number>;
-  slots: number;
-  rounds: number;
-  proposals: number;
-  blocks: number;
-  transactions: number;
-  outcomes: Record<string, number>;
-  epochs: number;
-  /** Members of the epoch in force; none after a clean stop. */
-  members: { rank: number; incarnation: string; host: string }[];
-  settledRound: number;
-  supply: number;
-  totalBalance: number;
-  storedRecords: number;
-  headHash: string;
-  merkleRoot: string;
-  stateRoot: string;
-  effectsDigest: string;
-  checkpoints: number;
-  bytes: number;
-}
-
-export interface LedgerReport {
-  summary: LedgerSummary;
-  /** In the order found; empty when the ledger is good. */
-  damages: DamageFacts[];
-  notes: string[];
-}
+import { AnchorWindow, checkRound } from "./settlement-reader.ts";
 
 /** How many slots' digests of effects are kept to compare with votes that name an older slot. */
 const EFFECTS_KEPT = 65_536;
@@ -115,31 +54,23 @@ export function readLedger(dir: string, options: ReadOptions = {}): LedgerReport
 class LedgerReader {
   private readonly damages: DamageFacts[] = [];
   private readonly notes: string[] = [];
-  private readonly blocks = new BlockReader();
-  private readonly replay: Replay;
+  private readonly execution: Execution;
   private readonly anchors = new AnchorWindow();
-  private readonly tree = new MerkleHead();
   private readonly epochs = new Map<string, Epoch>([[NO_EPOCH.hash, NO_EPOCH]]);
   private readonly effectsAtSlot = new Map<number, string>();
   private readonly summary = emptySummary();
-  private readonly place: TransactionPlace = { slot: 0, round: 0, rank: 0, height: 0, index: 0 };
   private epoch = NO_EPOCH;
   private settled = 0;
-  private height = 0;
-  private chainHash: Uint8Array;
   private head: Uint8Array = new Uint8Array(32);
   /** The record before, when it is an INTENT in force: its author. */
   private intentBy = "";
-  private effects = new Uint8Array(64 * 1024);
-  private effectsBytes = 0;
 
   constructor(
     private readonly dir: string,
     private readonly genesis: Genesis,
     private readonly options: ReadOptions,
   ) {
-    this.replay = new Replay(genesis.supply);
-    this.chainHash = genesis.hash;
+    this.execution = new Execution(genesis, this.anchors, this.summary, options);
     this.summary.chainId = toHex(genesis.chainId);
     this.summary.created = genesis.created;
     this.summary.supply = genesis.supply;
@@ -200,14 +131,14 @@ class LedgerReader {
         advice: "restore the missing records of log/ or segments/ from a copy",
       });
     }
-    if (this.replay.totalBalance() !== this.genesis.supply) {
+    if (this.execution.replay.totalBalance() !== this.genesis.supply) {
       throw new Damage({
         code: "SUPPLY",
         file: "genesis",
         offset: 0,
         what: "the balances do not add up to the supply",
         expected: String(this.genesis.supply),
-        found: String(this.replay.totalBalance()),
+        found: String(this.execution.replay.totalBalance()),
         advice: ADVICE_REPORT,
       });
     }
@@ -216,9 +147,9 @@ class LedgerReader {
   private compareHead(head: HeadFile): void {
     this.summary.checkpoints++;
     checkHead(head, {
-      size: this.tree.size,
-      root: this.tree.root(),
-      stateRoot: this.replay.stateRoot(),
+      size: this.execution.tree.size,
+      root: this.execution.tree.root(),
+      stateRoot: this.execution.replay.stateRoot(),
       recordHash: this.head,
     });
   }
@@ -241,7 +172,7 @@ class LedgerReader {
     }
     this.head = record.hash;
     this.anchors.add(record.hash, this.settled);
-    this.effectsAtSlot.set(record.slot, toHex(this.replay.effectsDigest));
+    this.effectsAtSlot.set(record.slot, toHex(this.execution.replay.effectsDigest));
     this.effectsAtSlot.delete(record.slot - EFFECTS_KEPT);
     this.summary.slots++;
     const kind = KIND_NAMES[record.kind];
@@ -293,8 +224,8 @@ class LedgerReader {
     if (lastRound >= firstRound && firstRound !== this.settled + 1) {
       bad("ROUNDS_GAP", at.firstRound, "rounds are missing", this.settled + 1, firstRound);
     }
-    if (record.heightBefore !== this.height) {
-      bad("HEIGHT", at.heightBefore, "wrong height", this.height, record.heightBefore);
+    if (record.heightBefore !== this.execution.height) {
+      bad("HEIGHT", at.heightBefore, "wrong height", this.execution.height, record.heightBefore);
     }
     this.checkPuzzle(record);
     const payload = unpackPayload(record);
@@ -343,7 +274,7 @@ class LedgerReader {
       });
     }
     this.settle(record, payload[1], answers < asked);
-    this.epoch = { hash: toHex(record.hash), members };
+    this.epoch = { hash: toHex(record.hash), hashBytes: record.hash, members };
     this.epochs.set(this.epoch.hash, this.epoch);
     if (members.length > 0) this.summary.epochs++;
   }
@@ -381,7 +312,7 @@ class LedgerReader {
       }
       checkRound(record, entry, rules);
       this.compareEffects(record, entry);
-      this.execute(record, entry);
+      this.execution.round(record, entry, members);
     }
     if (rounds > 0) this.settled = record.lastRound;
   }
@@ -410,111 +341,18 @@ class LedgerReader {
     }
   }
 
-  private execute(record: RecordView, entry: RoundEntry): void {
-    const members = this.epoch.members.length;
-    const turn = ({ rank }: ProposalEntry) => (rank + members - (entry.round % members)) % members;
-    const order = [...entry.proposals].sort((a, b) => turn(a) - turn(b));
-    this.effectsBytes = 0;
-    for (const proposal of order) {
-      const hashes: Uint8Array[] = [];
-      let txnCount = 0;
-      for (const [index, block] of proposal.blocks.entries()) {
-        this.executeBlock(record, entry, { proposal, block, index });
-        hashes.push(this.blocks.hash.slice());
-        txnCount += this.blocks.count;
-      }
-      checkProposalTotals(record, proposal, { blockHashes: concatBytes(hashes), txnCount });
-    }
-    this.replay.endRound(entry.round, this.effects.subarray(0, this.effectsBytes));
-    this.summary.rounds++;
-    this.summary.proposals += order.length;
-  }
-
-  private executeBlock(
-    record: RecordView,
-    entry: RoundEntry,
-    at: { proposal: ProposalEntry; block: Uint8Array; index: number },
-  ): void {
-    const { genesis, blocks, place } = this;
-    const { block, proposal } = at;
-    const origin: Origin = {
-      file: record.origin.file,
-      base: record.origin.base + block.byteOffset - record.bytes.byteOffset,
-      slot: record.slot,
-    };
-    blocks.read(block, origin, {
-      chainId: genesis.chainId,
-      proposal: proposal.header,
-      index: at.index,
-      difficulty: genesis.difficulty,
-      transactionsMax: genesis.blockTransactionsMax,
-    });
-    const anchorAt = blocks.headerAt + BLOCK.at.anchor;
-    const stale = this.anchors.check(block, anchorAt, entry.round);
-    if (stale !== undefined) {
-      const advice = ADVICE_REPORT;
-      fail(origin, { code: "BLOCK_ANCHOR", offset: anchorAt, what: stale, advice });
-    }
-    this.height++;
-    const linked = new Uint8Array(72);
-    linked.set(blocks.hash, 0);
-    linked.set(this.chainHash, 32);
-    writeU64(linked, 64, this.height);
-    const chainHash = new Uint8Array(32);
-    kernels.sha256(linked, 0, 72, chainHash, 0);
-    this.chainHash = chainHash;
-    this.tree.append(chainHash);
-    this.addEffects(chainHash, blocks.count);
-
-    Object.assign(place, { slot: record.slot, round: entry.round, rank: proposal.rank });
-    place.height = this.height;
-    this.executeTransactions(block, entry.round);
-    this.summary.blocks++;
-    this.summary.transactions += blocks.count;
-  }
-
-  private executeTransactions(block: Uint8Array, round: number): void {
-    const { blocks, place, replay, effects } = this;
-    const { ids, spans, count } = blocks;
-    const { onTransaction } = this.options;
-    const span = { offset: 0, length: 0 };
-    const outcomesAt = this.effectsBytes - count;
-    for (let i = 0; i < count; i++) {
-      span.offset = spans[2 * i];
-      span.length = spans[2 * i + 1];
-      const outcome = replay.execute(block, span, ids, 32 * i, round);
-      effects[outcomesAt + i] = outcome;
-      this.outcomeCounts[outcome]++;
-      if (onTransaction === undefined) continue;
-      place.index = i;
-      onTransaction(ids, 32 * i, outcome, place);
-    }
-  }
-
-  private readonly outcomeCounts = new Array<number>(OUTCOME_NAMES.length).fill(0);
-
-  /** Makes room for a block's chain hash and outcomes, and sets the hash. */
-  private addEffects(chainHash: Uint8Array, outcomes: number): void {
-    const end = this.effectsBytes + 32 + outcomes;
-    if (end > this.effects.length) {
-      const larger = new Uint8Array(2 * end);
-      larger.set(this.effects.subarray(0, this.effectsBytes));
-      this.effects = larger;
-    }
-    this.effects.set(chainHash, this.effectsBytes);
-    this.effectsBytes = end;
-  }
-
   private finishSummary(): void {
-    const { summary, replay } = this;
+    const { summary } = this;
+    const { replay } = this.execution;
     for (const [outcome, name] of OUTCOME_NAMES.entries()) {
-      if (this.outcomeCounts[outcome] > 0) summary.outcomes[name] = this.outcomeCounts[outcome];
+      if (this.execution.outcomes[outcome] > 0)
+        summary.outcomes[name] = this.execution.outcomes[outcome];
     }
     summary.settledRound = this.settled;
     summary.totalBalance = replay.totalBalance();
     summary.storedRecords = replay.records.size;
     summary.headHash = toHex(this.head);
-    summary.merkleRoot = toHex(this.tree.root());
+    summary.merkleRoot = toHex(this.execution.tree.root());
     // After damage it would be the root of some state in between.
     if (this.damages.length === 0) summary.stateRoot = toHex(replay.stateRoot());
     summary.effectsDigest = toHex(replay.effectsDigest);
@@ -522,30 +360,4 @@ class LedgerReader {
       summary.members.push({ rank, incarnation, host });
     }
   }
-}
-
-function emptySummary(): LedgerSummary {
-  return {
-    chainId: "",
-    created: 0,
-    records: {},
-    slots: 0,
-    rounds: 0,
-    proposals: 0,
-    blocks: 0,
-    transactions: 0,
-    outcomes: {},
-    epochs: 0,
-    members: [],
-    settledRound: 0,
-    supply: 0,
-    totalBalance: 0,
-    storedRecords: 0,
-    headHash: "",
-    merkleRoot: "",
-    stateRoot: "",
-    effectsDigest: "",
-    checkpoints: 0,
-    bytes: 0,
-  };
 }

@@ -100,20 +100,20 @@ function checkProposal(
       advice: ADVICE_REPORT,
       ...(expected === undefined ? {} : { expected: String(expected), found: String(found) }),
     });
-  const same = (at: number, length: number, expected: string, what: string) => {
-    const found = toHex(header, at, at + length);
-    if (found !== expected) bad(at, what, expected, found);
+  const same = (at: number, expected: Uint8Array, what: string) => {
+    if (equalRange(header, at, expected, 0, expected.length)) return;
+    bad(at, what, toHex(expected), toHex(header, at, at + expected.length));
   };
   const number = (at: number, found: number, expected: number, what: string) => {
     if (found !== expected) bad(at, what, expected, found);
   };
   const member = rules.epoch.members[rank];
   if (member === undefined) bad(AT.rank, "its rank is no member of the epoch");
-  same(AT.chainId, 16, toHex(rules.chainId), "another chain");
-  same(AT.epoch, 32, rules.epoch.hash, "another epoch");
+  same(AT.chainId, rules.chainId, "another chain");
+  same(AT.epoch, rules.epoch.hashBytes, "another epoch");
   number(AT.round, readU64(header, AT.round), round, "another round");
   number(AT.rank, readU32(header, AT.rank), rank, "another rank");
-  same(AT.incarnation, 8, member.incarnation, "another incarnation");
+  same(AT.incarnation, member.incarnationBytes, "another incarnation");
   number(AT.blockCount, readU32(header, AT.blockCount), blocks.length, "wrong number of blocks");
   if (blocks.length > PROPOSAL_BLOCKS_MAX)
     bad(AT.blockCount, `${blocks.length} blocks are too many`);

@@ -31,6 +31,7 @@ import {
   OPERATION,
   type Operation,
   RESULT,
+  type RecordReader,
   type Sender,
   shareOf,
   type Workload,
@@ -125,22 +126,27 @@ export class CoreWorkload implements Workload {
     if (kind === OPERATION.SCAN) operation.object = this.#scanLengths.next();
   }
 
-  perform(operation: Operation, service: LedgerService): number {
+  perform(operation: Operation, reader: RecordReader): number | Promise<number> {
     this.#key.length = this.#keys.write(operation.subject, this.#key.bytes, 0);
     const key = this.#keyViews[this.#key.length];
     if (operation.kind === OPERATION.SCAN) {
-      // YCSB's scan answers records, not keys: read each.
-      const found = service.scan(key, operation.object);
-      for (let i = 0; i < found.length; i++) service.read(found[i]);
-      return found.length === 0 ? RESULT.NOT_FOUND : RESULT.OK;
+      const found = reader.scan(key, operation.object);
+      return found instanceof Promise
+        ? found.then((keys) => readAll(keys, reader))
+        : readAll(found, reader);
     }
-    const fields = service.read(key);
+    const { subject } = operation;
+    const fields = reader.read(key);
+    return fields instanceof Promise
+      ? fields.then((later) => this.#judge(subject, later))
+      : this.#judge(subject, fields);
+  }
+
+  #judge(record: number, fields: ReturnType<LedgerService["read"]>): number {
     if (fields === undefined) return RESULT.NOT_FOUND;
     if (this.#config.dataintegrity) {
       for (const field of fields) {
-        if (!this.#fields.verify(operation.subject, field.name, field.value)) {
-          return RESULT.UNEXPECTED_STATE;
-        }
+        if (!this.#fields.verify(record, field.name, field.value)) return RESULT.UNEXPECTED_STATE;
       }
     }
     return RESULT.OK;
@@ -225,6 +231,15 @@ export class CoreWorkload implements Workload {
         });
     }
   }
+}
+
+/** YCSB's scan answers records, not keys: read each. */
+function readAll(keys: readonly Uint8Array[], reader: RecordReader): number | Promise<number> {
+  if (keys.length === 0) return RESULT.NOT_FOUND;
+  const reads = keys.map((key) => reader.read(key));
+  return reads.some((read) => read instanceof Promise)
+    ? Promise.all(reads).then(() => RESULT.OK)
+    : RESULT.OK;
 }
 
 function kindGenerator(random: Random, config: WorkloadConfig): NumberGenerator {

@@ -12,14 +12,14 @@
  */
 import { sha256 } from "../base/sha256.ts";
 import { OUTCOME } from "../ledger/receipt.ts";
-import { type LedgerService, type ReceiptBatch, SUBMIT } from "../ledger/service.ts";
+import { type ReceiptBatch, SUBMIT } from "../ledger/service.ts";
 import { senderOf, sequenceOf, type TransactionHead } from "../ledger/transaction.ts";
 import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { AcknowledgementJournal, isTransient } from "./acknowledgement-journal.ts";
 import { type DriverClock, SYSTEM_CLOCK } from "./driver-clock.ts";
 import { FLAG, InFlight } from "./in-flight.ts";
 import { LEVEL, type Measurements, type RankResult } from "./measurements.ts";
-import { OPERATION, type Operation, RESULT, type Workload } from "./operation.ts";
+import { type LoadService, OPERATION, type Operation, RESULT, type Workload } from "./operation.ts";
 import { OutgoingBatch } from "./outgoing-batch.ts";
 
 /** One uninterrupted piece of generation, ms: consensus waits for no more than this. */
@@ -63,7 +63,7 @@ export interface DriverProgress {
 }
 
 export class LoadDriver {
-  readonly #service: LedgerService;
+  readonly #service: LoadService;
   readonly #options: LoadDriverOptions;
   readonly #workload: Workload;
   readonly #measurements: Measurements;
@@ -74,7 +74,8 @@ export class LoadDriver {
   readonly #batch: OutgoingBatch;
   readonly #operation: Operation = { kind: 0, subject: 0, object: 0, amount: 0 };
   readonly #head: TransactionHead;
-  readonly #retries: number[] = [];
+  /** Slots whose operation is to be encoded (again). */
+  readonly #due: number[] = [];
   readonly #journal: AcknowledgementJournal | undefined;
   /** Not #operation: a refusal or receipt may come while that one is in use. */
   readonly #settledOperation: Operation = { kind: 0, subject: 0, object: 0, amount: 0 };
@@ -90,7 +91,7 @@ export class LoadDriver {
   #abandoned = false;
   #wake: (() => void) | undefined;
 
-  constructor(service: LedgerService, options: LoadDriverOptions) {
+  constructor(service: LoadService, options: LoadDriverOptions) {
     this.#service = service;
     this.#options = options;
     this.#workload = options.workload;
@@ -179,7 +180,7 @@ export class LoadDriver {
     if (!this.#batch.isEmpty && !this.#submit()) return FULL_MS;
     const pauseMs = this.#generate();
     if (!this.#batch.isEmpty && !this.#submit()) return FULL_MS;
-    return this.#retries.length > 0 ? Math.min(pauseMs, FULL_MS) : pauseMs;
+    return this.#due.length > 0 ? Math.min(pauseMs, FULL_MS) : pauseMs;
   }
 
   #generate(): number {
@@ -194,10 +195,10 @@ export class LoadDriver {
         now = this.#clock.now();
         if (now - started >= SLICE_MS) return 0;
       }
-      const retry = this.#retries.pop();
-      if (retry !== undefined) {
-        this.#inFlight.load(retry, this.#operation);
-        this.#encode(retry);
+      const due = this.#due.pop();
+      if (due !== undefined) {
+        this.#inFlight.load(due, this.#operation);
+        this.#encode(due);
         continue;
       }
       if (!this.#mayStart(now)) return IDLE_MS;
@@ -224,38 +225,69 @@ export class LoadDriver {
   #start(intended: number, now: number): boolean {
     const operation = this.#operation;
     this.#workload.choose(operation);
-    const { kind } = operation;
-    const reads =
-      kind === OPERATION.READ || kind === OPERATION.SCAN || kind === OPERATION.READ_MODIFY_WRITE;
-    if (reads && !this.#read(intended, now)) return true;
-    this.#unacknowledged++;
-    this.#encode(this.#inFlight.open(operation, intended, now));
-    return reads;
+    if (!reads(operation.kind)) {
+      this.#unacknowledged++;
+      this.#encode(this.#inFlight.open(operation, intended, now));
+      return false;
+    }
+    // Without a schedule `now` may be some operations old: the read is intended when it is made.
+    const created = this.#clock.now();
+    const due = intended === now ? created : intended;
+    const answer = this.#workload.perform(operation, this.#service);
+    if (typeof answer !== "number") {
+      this.#unacknowledged++;
+      this.#await(answer, this.#inFlight.open(operation, due, created));
+      return true;
+    }
+    const ended = this.#clock.now();
+    if (this.#countRead(operation.kind, answer, ended - due, ended - created)) {
+      this.#unacknowledged++;
+      this.#encode(this.#inFlight.open(operation, intended, now));
+    } else {
+      this.#measurements.counters.operations++;
+      this.#ackedAt = ended;
+    }
+    return true;
   }
 
-  /** The reading part of an operation; answers whether a transaction follows. */
-  #read(intended: number, now: number): boolean {
-    const { kind } = this.#operation;
-    const measurements = this.#measurements;
-    const created = this.#clock.now();
-    const result = this.#workload.perform(this.#operation, this.#service);
-    const ended = this.#clock.now();
-    const sinceCreated = ended - created;
-    // Without a schedule `now` may be some operations old: the read was intended when it was made.
-    const sinceIntended = intended === now ? sinceCreated : ended - intended;
-    const modifies = kind === OPERATION.READ_MODIFY_WRITE;
-    const readKind = modifies ? OPERATION.READ : kind;
-    if (result === RESULT.OK) {
-      measurements.latency(readKind, LEVEL.LOCAL, sinceIntended, sinceCreated);
-      measurements.result(readKind, result);
-      measurements.counters.reads++;
-      if (modifies) return true;
+  /** Holds a slot until the answer to a read is there. */
+  #await(answer: Promise<number>, slot: number): void {
+    const tag = this.#inFlight.tagOf(slot);
+    const settle = (result: number) => {
+      if (this.#inFlight.slotOf(tag) < 0) return;
+      this.#onRead(slot, result);
+      this.#receiptBatches++;
+      this.#wake?.();
+    };
+    answer.then(settle, () => settle(RESULT.UNANSWERED));
+  }
+
+  #onRead(slot: number, result: number): void {
+    const flight = this.#inFlight;
+    const now = this.#clock.now();
+    const sinceIntended = now - flight.intended[slot];
+    const sinceCreated = now - flight.created[slot];
+    if (this.#countRead(flight.kinds[slot], result, sinceIntended, sinceCreated)) {
+      this.#due.push(slot);
     } else {
-      measurements.failure(kind, result, sinceIntended, sinceCreated);
+      flight.close(slot);
+      this.#complete(now);
     }
-    measurements.counters.operations++;
-    this.#ackedAt = ended;
-    return false;
+  }
+
+  /** Counts the reading part of an operation; answers whether a transaction follows. */
+  #countRead(kind: number, result: number, sinceIntended: number, sinceCreated: number): boolean {
+    const measurements = this.#measurements;
+    const modifies = kind === OPERATION.READ_MODIFY_WRITE;
+    if (result !== RESULT.OK) {
+      measurements.failure(kind, result, sinceIntended, sinceCreated);
+      return false;
+    }
+    const readKind = modifies ? OPERATION.READ : kind;
+    measurements.latency(readKind, LEVEL.LOCAL, sinceIntended, sinceCreated);
+    measurements.result(readKind, result);
+    measurements.counters.reads++;
+    return modifies;
   }
 
   #encode(slot: number): void {
@@ -391,7 +423,7 @@ export class LoadDriver {
 
   #retry(slot: number): void {
     this.#inFlight.renew(slot);
-    this.#retries.push(slot);
+    this.#due.push(slot);
     this.#measurements.counters.retries++;
   }
 
@@ -414,4 +446,8 @@ export class LoadDriver {
       };
     });
   }
+}
+
+function reads(kind: number): boolean {
+  return kind === OPERATION.READ || kind === OPERATION.SCAN || kind === OPERATION.READ_MODIFY_WRITE;
 }

@@ -55,6 +55,8 @@ export class Measurements {
   readonly counters: Counters = newCounters();
   readonly #recorders: (LatencyRecorder | undefined)[] = [];
   readonly #totals: (Histogram | undefined)[] = [];
+  /** In the totals already, and in no interval yet. */
+  #untaken: (Histogram | undefined)[] = [];
   readonly #results = new Float64Array(OPERATION_NAMES.length * RESULT_NAMES.length);
   readonly #intended: boolean;
   readonly #op: boolean;
@@ -90,7 +92,9 @@ export class Measurements {
 
   /** Everything since the last call of this method, for status lines; it still is in the total. */
   takeInterval(frame: Omit<RankResult, "counters" | "results" | "histograms">): RankResult {
-    const histograms = this.#drain(true);
+    this.#drain();
+    const histograms = encodeAll(this.#untaken);
+    this.#untaken = [];
     const counters = difference(this.counters, this.#taken.counters);
     const results = this.#results.map((count, i) => count - this.#taken.results[i]);
     this.#taken = { counters: { ...this.counters }, results: this.#results.slice() };
@@ -99,16 +103,12 @@ export class Measurements {
 
   /** Everything since the start. */
   total(frame: Omit<RankResult, "counters" | "results" | "histograms">): RankResult {
-    this.#drain(false);
-    const histograms: Record<string, string> = {};
-    this.#totals.forEach((histogram, series) => {
-      if (histogram) histograms[seriesName(series)] = encodeIntoCompressedBase64(histogram);
-    });
+    this.#drain();
     return {
       ...frame,
       counters: { ...this.counters },
       results: nameResults(this.#results),
-      histograms,
+      histograms: encodeAll(this.#totals),
     };
   }
 
@@ -116,20 +116,28 @@ export class Measurements {
     return (this.#recorders[series] ??= new LatencyRecorder());
   }
 
-  /** Moves what was recorded into the totals; answers it encoded if asked to. */
-  #drain(encodes: boolean): Record<string, string> {
-    const drained: Record<string, string> = {};
+  /** Moves what was recorded into the totals and the interval. */
+  #drain(): void {
     this.#recorders.forEach((recorder, series) => {
       if (recorder === undefined || recorder.count === 0) return;
       const histogram = newHistogram();
       recorder.drainInto(histogram);
-      if (encodes) drained[seriesName(series)] = encodeIntoCompressedBase64(histogram);
-      const total = this.#totals[series];
-      if (total === undefined) this.#totals[series] = histogram;
-      else total.add(histogram);
+      addTo(this.#untaken, series, histogram);
+      addTo(this.#totals, series, histogram);
     });
-    return drained;
   }
+}
+
+function addTo(sums: (Histogram | undefined)[], series: number, histogram: Histogram): void {
+  (sums[series] ??= newHistogram()).add(histogram);
+}
+
+function encodeAll(histograms: readonly (Histogram | undefined)[]): Record<string, string> {
+  const encoded: Record<string, string> = {};
+  histograms.forEach((histogram, series) => {
+    if (histogram) encoded[seriesName(series)] = encodeIntoCompressedBase64(histogram);
+  });
+  return encoded;
 }
 
 /** Results of several ranks as one. */

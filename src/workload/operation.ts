@@ -54,6 +54,20 @@ export interface Operation {
   amount: number;
 }
 
+type Soon<F extends (...args: never) => unknown> = (
+  ...args: Parameters<F>
+) => ReturnType<F> | Promise<ReturnType<F>>;
+
+/** Records, at once from the rank's own state, or later through a client's connection. */
+export interface RecordReader {
+  readonly read: Soon<LedgerService["read"]>;
+  readonly scan: Soon<LedgerService["scan"]>;
+}
+
+/** What a driver needs of a rank: the rank's own service has it, and so has a client. */
+export type LoadService = RecordReader &
+  Pick<LedgerService, "chainId" | "rank" | "ranks" | "lastRound" | "attach" | "submit" | "lookup">;
+
 export interface Workload {
   /** Operations of this rank in this phase; Infinity when only time ends it. */
   readonly operations: number;
@@ -61,8 +75,8 @@ export interface Workload {
   readonly transactionBytesMax: number;
   /** Chooses the next operation. */
   choose(operation: Operation): void;
-  /** Does the reading part of a READ, SCAN or READ_MODIFY_WRITE; answers a RESULT. */
-  perform(operation: Operation, service: LedgerService): number;
+  /** Does the reading part of a READ, SCAN or READ_MODIFY_WRITE; answers a RESULT, or will. */
+  perform(operation: Operation, reader: RecordReader): number | Promise<number>;
   /**
    * Writes the transaction at `offset`, answers its length. Sets sender and sequence in `head`:
    * each call makes a new transaction, also for an operation that was encoded before.

@@ -136,6 +136,20 @@ function unescapeText(text: string, where: string): string {
   });
 }
 
+/** The text of a property file that says the same. */
+export function formatProperties(properties: Properties): string {
+  let text = "";
+  for (const { name, value } of properties.values()) {
+    text += `${escapeText(name).replace(/[=: #!]/g, "\\$&")}=${escapeText(value)}\n`;
+  }
+  return text;
+}
+
+function escapeText(text: string): string {
+  const short: Record<string, string> = { "\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f" };
+  return text.replaceAll("\\", "\\\\").replace(/[\t\n\r\f]/g, (character) => short[character]);
+}
+
 /** An error about the value of a property, as usage or configuration by where it was set. */
 export function propertyError(property: Property, sentence: string) {
   const make = property.fromCommandLine ? usageError : configurationError;

@@ -6,7 +6,7 @@ import { readU32, writeU32 } from "../../../src/base/bytes.ts";
 import { expect, openInbox, patternByte, print } from "./program.ts";
 
 const CALLS = Number(process.env.CALLS ?? 60);
-const DEPTH = 4;
+const DEPTH = Math.min(4, CALLS);
 const BYTES_MAX = 1000;
 const ALONE = Number(process.env.ALONE ?? 100);
 const ALONE_BYTES = 128;

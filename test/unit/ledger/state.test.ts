@@ -185,6 +185,39 @@ describe("state", () => {
     );
   }, 60_000);
 
+  test("does what its model does with crowded tables and buckets", () => {
+    const state = new State({ supply: SUPPLY });
+    const model = new ModelState(SUPPLY, VALIDITY_ROUNDS_MAX);
+    let seed = 7;
+    const random = (below: number) => {
+      seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+      return (seed >>> 8) % below;
+    };
+    const operations: Array<() => Operation> = [
+      () => ({ kind: "insert", key: `k${random(1500)}`, fields: [["f", `${random(1e6)}`]] }),
+      () => ({ kind: "insert", key: `k${random(1500)}`, fields: [["f", "v".repeat(random(99))]] }),
+      () => ({ kind: "update", key: `k${random(1500)}`, fields: [[`g${random(3)}`, "new"]] }),
+      () => ({ kind: "delete", key: `k${random(1500)}` }),
+      () => ({ kind: "transfer", to: random(2) * 2 ** 40 + random(3000), amount: 1 }),
+    ];
+    for (let round = 1; round <= 40; round++) {
+      const txns = Array.from({ length: 250 }, (_, i) => ({
+        sender: random(3) === 0 ? random(3000) : 0,
+        sequence: 1000 * round + i,
+        lastValidRound: round + random(5),
+        operation: operations[random(operations.length)](),
+      }));
+      const chain = new Uint8Array(32).fill(round);
+      expect(execute(state, txns, round, chain)).toEqual(model.executeBlock(txns, round, chain));
+      state.endRound(round);
+      model.endRound(round);
+      if (round % 10 !== 0) continue;
+      const found = state.scan(latin(""), 2000).map((key) => Buffer.from(key).toString("latin1"));
+      expect(found).toEqual(model.sortedKeys());
+      expectSame(state, model);
+    }
+  });
+
   test("gives a root after updates that a state from scratch gives too", () => {
     const a = new State({ supply: SUPPLY });
     const b = new State({ supply: SUPPLY });
@@ -258,5 +291,34 @@ describe("state", () => {
     expect(found).toEqual(expected);
     expect(state.has(latin("key5"))).toBe(true);
     expect(state.has(latin("key50000"))).toBe(false);
+  });
+
+  test("remembers no more than its window holds, and all of it again once it is over", () => {
+    const state = new State({ supply: 0, rememberedMax: 20_000 });
+    const note = (sequence: number, lastValidRound: number) => ({
+      sender: (sequence * 7) % 5,
+      sequence,
+      lastValidRound,
+      operation: { kind: "record" as const, key: "", payload: "" },
+    });
+    const first = Array.from({ length: 15_000 }, (_, i) => note(i, 1 + (i % 3)));
+    const second = Array.from({ length: 6000 }, (_, i) => note(100_000 + i, 3));
+    const chain = new Uint8Array(32);
+    expect(execute(state, first, 1, chain).every((outcome) => outcome === 0)).toBe(true);
+    const outcomes = execute(state, second, 1, chain);
+    expect(outcomes.indexOf(7)).toBe(5000);
+    expect(state.size().remembered).toBe(20_000);
+    expect(execute(state, first, 1, chain).every((outcome) => outcome === 1)).toBe(true);
+    expect(state.lookup(note(100_007, 3).sender, 100_007, txnID(second[7]))).toBe(0);
+    state.endRound(1);
+    expect(state.size().remembered).toBe(15_000);
+    expect(execute(state, second.slice(5000), 2, chain)).toEqual(new Array(1000).fill(0));
+    state.endRound(2);
+    expect(execute(state, second, 3, chain)).toEqual(new Array(6000).fill(1));
+    state.endRound(3);
+    expect(state.size()).toMatchObject({ remembered: 0, senders: 5 });
+    // What was forgotten lies below the floors: nothing is executed twice.
+    const late = second.map((txn) => ({ ...txn, lastValidRound: 9 }));
+    expect(execute(state, late, 4, chain)).toEqual(new Array(6000).fill(4));
   });
 });

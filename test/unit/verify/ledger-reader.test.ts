@@ -15,7 +15,8 @@ import { join, relative } from "node:path";
 import { toHex } from "../../../src/base/bytes.ts";
 import { OUTCOME } from "../../../src/ledger/receipt.ts";
 import type { SettledRound } from "../../../src/ledger/settlement.ts";
-import { type LedgerReport, readLedger } from "../../../src/verify/ledger-reader.ts";
+import { readLedger } from "../../../src/verify/ledger-reader.ts";
+import type { LedgerReport } from "../../../src/verify/report.ts";
 import { type Blocks, LedgerMaker, mine } from "../../support/make-ledger.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);

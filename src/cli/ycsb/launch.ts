@@ -1,0 +1,123 @@
+/**
+ * Starts the ranks of a job under mpirun and listens to them: JSON lines of rank 0 on stdout, people's
+ * sentences on stderr. The job has a process group of its own, so that Ctrl-C reaches us and not
+ * mpirun, which would end the ranks at once.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { configurationError } from "../../base/errors.ts";
+
+const RANK_PROGRAM = join(import.meta.dir, "../../rank.ts");
+/** Between asking mpirun to end and ending its processes. */
+const GRACE_MS = 5000;
+/** Open MPI's daemon complains about its own clean-up; nothing follows from it. */
+const NOISE = /^\[[^\]]*\] PMIX ERROR: .* in file \S+ at line \d+$/;
+
+export interface Launch {
+  readonly ranks: number;
+  /** Arguments of src/rank.ts. */
+  readonly args: readonly string[];
+}
+
+/** How to start `ranks` processes. Throws MPIRUN_MISSING (exit 78). */
+export function launchCommand(ranks: number): string[] {
+  // One rank needs no launcher.
+  if (ranks === 1) return [];
+  const mpirun = Bun.which("mpirun");
+  if (mpirun === null) {
+    throw configurationError(
+      "MPIRUN_MISSING",
+      `There is no mpirun on PATH, which ${ranks} ranks need: run scripts/setup, load your cluster's MPI module, or take one rank with -n 1.`,
+    );
+  }
+  const count = ["-n", String(ranks)];
+  const version = spawnSync(mpirun, ["--version"], { encoding: "utf8" }).stdout ?? "";
+  if (!version.includes("Open MPI")) return [mpirun, ...count];
+  // A rank has threads of its own: it must not be bound to one core.
+  const flags = ["--bind-to", "none"];
+  if (ranks > availableParallelism()) {
+    flags.push("--oversubscribe", "--mca", "mpi_yield_when_idle", "1");
+  }
+  return [mpirun, ...flags, ...count];
+}
+
+/** Open MPI refuses root unless it is told twice. */
+export function launchEnvironment(): NodeJS.ProcessEnv {
+  if (process.geteuid?.() !== 0) return process.env;
+  return {
+    ...process.env,
+    OMPI_ALLOW_RUN_AS_ROOT: "1",
+    OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: "1",
+  };
+}
+
+export class Job {
+  readonly exited: Promise<number>;
+  private readonly child: ChildProcess;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** `onLine` gets what rank 0 says, `onText` what is meant for people. */
+  constructor(
+    launch: Launch,
+    hooks: { onLine(line: Record<string, unknown>): void; onText(text: string): void },
+  ) {
+    const [program, ...args] = [
+      ...launchCommand(launch.ranks),
+      process.execPath,
+      RANK_PROGRAM,
+      ...launch.args,
+    ];
+    this.child = spawn(program, args, {
+      detached: true,
+      env: launchEnvironment(),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const out = readLines(this.child.stdout!, (line) => {
+      if (line.startsWith("{")) hooks.onLine(JSON.parse(line));
+      else hooks.onText(line);
+    });
+    const err = readLines(this.child.stderr!, (line) => {
+      if (!NOISE.test(line)) hooks.onText(line);
+    });
+    const ended = new Promise<number>((resolve) => {
+      this.child.once("exit", (code, signal) => resolve(signal === null ? (code ?? 1) : 1));
+      this.child.once("error", () => resolve(1));
+    });
+    this.exited = Promise.all([ended, out, err]).then(([code]) => {
+      clearTimeout(this.timer);
+      return code;
+    });
+  }
+
+  /** All accepted transactions become final, the ledger is closed. mpirun hands the signal on. */
+  drain(): void {
+    this.child.kill("SIGUSR1");
+  }
+
+  /** Ends it whatever it does. */
+  kill(): void {
+    this.signalAll("SIGTERM");
+    this.timer ??= setTimeout(() => this.signalAll("SIGKILL"), GRACE_MS);
+  }
+
+  private signalAll(signal: NodeJS.Signals): void {
+    if (this.child.pid === undefined || this.child.exitCode !== null) return;
+    try {
+      process.kill(-this.child.pid, signal);
+    } catch {
+      // Gone since we looked.
+    }
+  }
+}
+
+/** Resolves at the end of the stream. */
+export function readLines(
+  stream: NodeJS.ReadableStream,
+  onLine: (line: string) => void,
+): Promise<void> {
+  return new Promise((resolve) => {
+    createInterface({ input: stream }).on("line", onLine).on("close", resolve);
+  });
+}

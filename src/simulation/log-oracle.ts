@@ -1,0 +1,197 @@
+/**
+ * The ledger as storage holds it at this moment: follows the names on the disk from genesis, counts
+ * only what would survive a loss of all power, judges each record and runs it through the model.
+ * Whatever a rank calls final must be here already.
+ */
+import { fromHex, readU32, toHex } from "../base/bytes.ts";
+import { blockHash, createBlockLocation, locateBlock } from "../ledger/block.ts";
+import { Chain } from "../ledger/chain.ts";
+import type { Genesis } from "../ledger/genesis.ts";
+import { judgeRecord, namesOf } from "../ledger/judge.ts";
+import { decodeRecord, type LedgerRecord } from "../ledger/record.ts";
+import { settledBy } from "../ledger/replay.ts";
+import { ANSWER, answerOf, hashIndexOf, isVoter, type SettledRound } from "../ledger/settlement.ts";
+import { decodeTransaction, type Transaction } from "../ledger/transaction-object.ts";
+import { verdictName } from "../ledger/verdict.ts";
+import { SEGMENT_RECORDS } from "../limits.ts";
+import { LedgerPaths, recordName } from "../storage/paths.ts";
+import type { SimulatedDisk } from "../storage/simulated-disk.ts";
+import { StateModel } from "./state-model.ts";
+import { type Trace, Violation } from "./trace.ts";
+
+export interface OracleRecord {
+  readonly slot: number;
+  readonly hash: string;
+  readonly kind: string;
+  readonly counts: boolean;
+  readonly settledRound: number;
+  readonly height: number;
+  readonly effectsDigest: string;
+  readonly members: number;
+}
+
+export interface LoggedTransaction {
+  readonly transaction: Transaction;
+  /** Of each time that it is in a block, in order. */
+  readonly outcomes: number[];
+  readonly slots: number[];
+}
+
+export class LogOracle {
+  readonly records: OracleRecord[] = [];
+  readonly transactions = new Map<string, LoggedTransaction>();
+  readonly model: StateModel;
+  private readonly disk: SimulatedDisk;
+  private readonly paths: LedgerPaths;
+  private readonly genesis: Genesis;
+  /** Its place alone is kept up, for the judge: its state stays as genesis left it. */
+  private readonly chain: Chain;
+  private readonly blocks = new Map<string, number>();
+  private readonly trace: Trace;
+
+  constructor(options: { disk: SimulatedDisk; root: string; genesis: Genesis; trace: Trace }) {
+    this.disk = options.disk;
+    this.paths = new LedgerPaths(options.root);
+    this.genesis = options.genesis;
+    this.trace = options.trace;
+    this.chain = new Chain(options.genesis);
+    this.model = new StateModel(options.genesis.supply, options.genesis.chainHash);
+  }
+
+  get head(): OracleRecord | undefined {
+    return this.records.at(-1);
+  }
+
+  /** Members of the epoch in force at the head. */
+  get members() {
+    return this.chain.epoch.members;
+  }
+
+  /** Takes in every record that is durable by now. */
+  advance(): void {
+    for (;;) {
+      const slot = this.records.length;
+      const bytes = this.durableChild(slot, fromHex(this.chain.hash));
+      if (bytes === undefined) return;
+      this.take(slot, bytes);
+    }
+  }
+
+  private durableChild(slot: number, prevHash: Uint8Array): Uint8Array | undefined {
+    const tail = this.paths.tail(Math.floor(slot / SEGMENT_RECORDS));
+    const log = this.disk.find(this.paths.log);
+    const directory = log?.durableEntries.get(tail.slice(tail.lastIndexOf("/") + 1));
+    const node = directory?.durableEntries.get(recordName(slot, prevHash));
+    return node?.durableBytes;
+  }
+
+  private take(slot: number, bytes: Uint8Array): void {
+    const { chain } = this;
+    const record = decodeRecord(bytes, chain.ranks, {
+      chainId: chain.chainId,
+      slot,
+      prevHash: fromHex(chain.hash),
+      storageDifficulty: this.genesis.storageDifficulty,
+    });
+    if (!record.ok) {
+      throw new Violation("S12", `slot ${slot} holds what nobody can read: ${verdictName(record.verdict)}`);
+    }
+    const { header, body, hash } = record.value;
+    const counts = judgeRecord(chain, record.value, bytes).counts;
+    if (counts) this.execute(record.value);
+    if (counts && body.kind === "QUORUM") for (const round of body.rounds) this.checkQuorum(slot, round);
+    if (header.heightBefore !== chain.height && counts) {
+      throw new Violation("S8", `slot ${slot} says height ${header.heightBefore}, it is ${chain.height}`);
+    }
+    chain.height = this.model.height;
+    chain.advance(slot, toHex(hash));
+    if (counts && body.kind === "SEAL") chain.install(body.seal.members);
+    if (counts && body.kind === "INTENT") chain.announce(header.authorIncarnation);
+    this.records.push({
+      slot,
+      hash: toHex(hash),
+      kind: header.kind,
+      counts,
+      settledRound: chain.settledRound,
+      height: this.model.height,
+      effectsDigest: this.model.effectsDigest,
+      members: chain.ranks,
+    });
+    this.trace.add(`durable ${header.kind} slot ${slot} rounds ${header.firstRound}-${header.lastRound} ${toHex(hash, 0, 4)}`);
+  }
+
+  private execute(record: LedgerRecord): void {
+    const { chain } = this;
+    const slot = record.header.slot;
+    for (const round of settledBy(record)) {
+      if (round.round !== chain.settledRound + 1) {
+        throw new Violation("S8", `slot ${slot} settles round ${round.round} after ${chain.settledRound}`);
+      }
+      for (let place = 0; place < chain.ranks; place++) {
+        const rank = (round.round + place) % chain.ranks;
+        const proposal = round.proposals.find((one) => one.rank === rank);
+        for (const block of proposal?.blocks ?? []) this.block(slot, round.round, block);
+      }
+      this.model.endRound(round.round);
+      chain.settledRound = round.round;
+    }
+    if (this.model.total() !== this.genesis.supply) {
+      throw new Violation("S7", `slot ${slot} changes the total to ${this.model.total()}`);
+    }
+  }
+
+  private block(slot: number, round: number, bytes: Uint8Array): void {
+    const location = createBlockLocation();
+    const hash = new Uint8Array(32);
+    locateBlock(bytes, 0, bytes.length, location);
+    blockHash(bytes, location.headerOffset, hash, 0);
+    const name = toHex(hash);
+    const before = this.blocks.get(name);
+    if (before !== undefined) {
+      throw new Violation("S6", `block ${name.slice(0, 8)} is in slots ${before} and ${slot}`);
+    }
+    this.blocks.set(name, slot);
+    const transactions: Transaction[] = [];
+    const end = location.bodyOffset + location.bodyLength;
+    for (let at = location.bodyOffset; at < end; ) {
+      const length = readU32(bytes, at);
+      const transaction = decodeTransaction(bytes, at + 4, length);
+      if (!transaction.ok) throw new Violation("S12", `slot ${slot} has a malformed transaction`);
+      transactions.push(transaction.value);
+      at += 4 + length;
+    }
+    const outcomes = this.model.block(hash, transactions, round);
+    for (const [index, transaction] of transactions.entries()) {
+      this.note(transaction, outcomes[index], slot);
+    }
+  }
+
+  private note(transaction: Transaction, outcome: number, slot: number): void {
+    const logged = this.transactions.get(transaction.txnID);
+    if (logged === undefined) {
+      this.transactions.set(transaction.txnID, { transaction, outcomes: [outcome], slots: [slot] });
+      return;
+    }
+    if (outcome === 0 && logged.outcomes.includes(0)) {
+      throw new Violation("S6", `transaction ${transaction.txnID.slice(0, 8)} takes effect twice`);
+    }
+    logged.outcomes.push(outcome);
+    logged.slots.push(slot);
+  }
+
+  /** S4, counted here once more, rank by rank: w members said yes to each block that is in. */
+  private checkQuorum(slot: number, round: SettledRound): void {
+    const ranks = this.chain.ranks;
+    for (const { rank } of namesOf(round)) {
+      let yes = 0;
+      for (let voter = 0; voter < ranks; voter++) {
+        const group = round.votes.find(({ voters }) => isVoter(voters, voter));
+        const answer = group?.answers[rank] ?? 0;
+        if (answerOf(answer) === ANSWER.YES && hashIndexOf(answer) === 0) yes++;
+      }
+      if (yes <= ranks / 2) {
+        throw new Violation("S4", `slot ${slot} includes rank ${rank} with ${yes} of ${ranks} votes`);
+      }
+    }
+  }
+}

@@ -1,0 +1,82 @@
+/** What reading a ledger gives: figures, damages, notes; and what the caller may listen to. */
+import type { DamageFacts } from "./damage.ts";
+
+/** Where a transaction lies. One object, used again for each: copy what you keep. */
+export interface TransactionPlace {
+  slot: number;
+  round: number;
+  rank: number;
+  height: number;
+  index: number;
+}
+
+export interface ReadOptions {
+  /** Called for each transaction in order of execution; the id lies at ids[idOffset .. +32). */
+  onTransaction?(ids: Uint8Array, idOffset: number, outcome: number, place: TransactionPlace): void;
+  onProgress?(progress: Progress): void;
+}
+
+export interface Progress {
+  slot: number;
+  transactions: number;
+  bytes: number;
+  bytesTotal: number;
+}
+
+export interface LedgerSummary {
+  chainId: string;
+  created: number;
+  records: Record<string, number>;
+  slots: number;
+  rounds: number;
+  proposals: number;
+  blocks: number;
+  transactions: number;
+  outcomes: Record<string, number>;
+  epochs: number;
+  /** Members of the epoch in force; none after a clean stop. */
+  members: { rank: number; incarnation: string; host: string }[];
+  settledRound: number;
+  supply: number;
+  totalBalance: number;
+  storedRecords: number;
+  headHash: string;
+  merkleRoot: string;
+  stateRoot: string;
+  effectsDigest: string;
+  checkpoints: number;
+  bytes: number;
+}
+
+export interface LedgerReport {
+  summary: LedgerSummary;
+  /** In the order found; empty when the ledger is good. */
+  damages: DamageFacts[];
+  notes: string[];
+}
+
+export function emptySummary(): LedgerSummary {
+  return {
+    chainId: "",
+    created: 0,
+    records: {},
+    slots: 0,
+    rounds: 0,
+    proposals: 0,
+    blocks: 0,
+    transactions: 0,
+    outcomes: {},
+    epochs: 0,
+    members: [],
+    settledRound: 0,
+    supply: 0,
+    totalBalance: 0,
+    storedRecords: 0,
+    headHash: "",
+    merkleRoot: "",
+    stateRoot: "",
+    effectsDigest: "",
+    checkpoints: 0,
+    bytes: 0,
+  };
+}
