@@ -45,6 +45,8 @@ export const INTAKE_BATCH_TXNS_MAX = 8192;
 export const INTAKE_IN_FLIGHT_MAX = 65_536;
 /** Acknowledgements that a client has not read; then its socket is not read. */
 export const INTAKE_UNSENT_BYTES_MAX = 1 * MiB;
+/** Keys of one SCAN: with keys of any size its answer fits a frame. */
+export const INTAKE_SCAN_KEYS_MAX = 1024;
 /** Clients at one rank; the next ones are turned away. */
 export const INTAKE_CONNECTIONS_MAX = 256;
 /** Unfinished frames of all clients of a rank; then those that hold one are read one by one. */
@@ -57,6 +59,10 @@ assert(VALIDITY_ROUNDS_MAX > 2 * UNRECORDED_ROUNDS_MAX, "a transaction outlives 
 assert(
   TXN_BYTES_MAX < INTAKE_FRAME_BYTES_MAX,
   "a frame holds at least one transaction of any size",
+);
+assert(
+  INTAKE_SCAN_KEYS_MAX * (KEY_BYTES_MAX + 2) + KiB < INTAKE_FRAME_BYTES_MAX,
+  "a frame holds the keys of a scan",
 );
 assert(INTAKE_FRAME_BYTES_MAX < INTAKE_BUFFER_BYTES_MAX, "the intake holds at least one frame");
 assert(INTAKE_BATCH_TXNS_MAX < INTAKE_IN_FLIGHT_MAX, "a client may send at least one full frame");

@@ -4,7 +4,7 @@
  * transaction is known by its bytes, sending it twice has no second effect. RETRY is handled here.
  */
 import type { Socket } from "bun";
-import { equalBytes, readU32, toHex } from "../base/bytes.ts";
+import { concatBytes, equalBytes, readU32, toHex } from "../base/bytes.ts";
 import { BaashError, configurationError, EXIT } from "../base/errors.ts";
 import type { Packable } from "../ledger/codec.ts";
 import {
@@ -12,6 +12,8 @@ import {
   encodeFrame,
   FRAME,
   FrameAssembler,
+  FrameSender,
+  findFields,
   INTAKE_VERSION,
   LEVEL,
   type LevelName,
@@ -21,6 +23,7 @@ import {
 } from "../ledger/intake-frames.ts";
 import { type OutcomeName, outcomeName, type Stamp } from "../ledger/receipt.ts";
 import { SUBMIT } from "../ledger/service.ts";
+import { INTAKE_SCAN_KEYS_MAX } from "../limits.ts";
 
 export interface ClientOptions {
   /** Refuses a rank of another ledger. */
@@ -50,6 +53,9 @@ export interface Read {
   stamp: Stamp;
 }
 
+/** Told of each receipt as it comes: AGREED too where level is "both", perhaps more than once. */
+export type OnReceipt = (place: number, receipt: ClientReceipt) => void;
+
 const RECONNECT_MS = 30_000;
 const RECONNECT_PAUSE_MS = { first: 20, most: 1000 };
 const RETRY_PAUSE_MS = 5;
@@ -60,6 +66,7 @@ const FRAME_SLACK_BYTES = 64;
 interface Batch {
   transactions: readonly Uint8Array[];
   level: LevelName;
+  onReceipt: OnReceipt | undefined;
   receipts: (ClientReceipt | undefined)[];
   open: number;
   resolve(receipts: ClientReceipt[]): void;
@@ -93,7 +100,8 @@ export class LedgerClient {
   private readonly queries = new Map<number, Query>();
   /** Not sent yet: batch and place of each. */
   private waiting: { batch: Batch; place: number }[] = [];
-  private unsent: Uint8Array[] = [];
+  private sender = new FrameSender();
+  private flushDue = false;
   private ended: Error | undefined;
   private greeting: { resolve(): void; reject(error: Error): void } | undefined;
   private farewell: BaashError | undefined;
@@ -125,13 +133,14 @@ export class LedgerClient {
   submit(
     transactions: readonly Uint8Array[],
     level: LevelName = "final",
+    onReceipt?: OnReceipt,
   ): Promise<ClientReceipt[]> {
     if (this.ended !== undefined) return Promise.reject(this.ended);
     if (transactions.length === 0) return Promise.resolve([]);
     const { promise, resolve, reject } = Promise.withResolvers<ClientReceipt[]>();
     const receipts = new Array<ClientReceipt | undefined>(transactions.length);
     const open = transactions.length;
-    const batch: Batch = { transactions, level, receipts, open, resolve, reject };
+    const batch: Batch = { transactions, level, onReceipt, receipts, open, resolve, reject };
     for (let place = 0; place < open; place++) this.waiting.push({ batch, place });
     this.sendWaiting();
     return promise;
@@ -150,15 +159,26 @@ export class LedgerClient {
 
   async read(key: Uint8Array): Promise<Read> {
     const answer = await this.query([FRAME.READ, key]);
-    const [, , found, fields, stamp] = answer as [
-      0,
-      0,
-      number,
-      [Uint8Array, Uint8Array][],
-      RawStamp,
-    ];
-    const list = fields.map(([name, value]) => ({ name: name.slice(), value: value.slice() }));
-    return { fields: found === 1 ? list : undefined, stamp: stampOf(stamp) };
+    const [, , found, record, stamp] = answer as [0, 0, number, Uint8Array, RawStamp];
+    if (found !== 1) return { fields: undefined, stamp: stampOf(stamp) };
+    // A copy: the connection's buffer is used again.
+    const fields = findFields(record.slice());
+    if (fields !== undefined) return { fields, stamp: stampOf(stamp) };
+    throw clientError("CLIENT_FRAME", `the rank at ${this.path} sent fields that do not add up`);
+  }
+
+  /** Up to `count` keys from `start` on, in bytewise order. */
+  async scan(start: Uint8Array, count: number): Promise<Uint8Array[]> {
+    const keys: Uint8Array[] = [];
+    let from = start;
+    while (keys.length < count) {
+      const asked = Math.min(count - keys.length, INTAKE_SCAN_KEYS_MAX);
+      const [, , found] = (await this.query([FRAME.SCAN, from, asked])) as [0, 0, Uint8Array[]];
+      for (const key of found) keys.push(key.slice());
+      if (found.length < asked) break;
+      from = concatBytes([keys.at(-1)!, Uint8Array.of(0)]);
+    }
+    return keys;
   }
 
   async balance(account: number): Promise<{ balance: number; stamp: Stamp }> {
@@ -201,7 +221,7 @@ export class LedgerClient {
         socket: {
           open: (socket) => {
             this.socket = socket;
-            this.unsent = [];
+            this.sender = new FrameSender();
           },
           data: (from, bytes) => this.onData(from, bytes),
           drain: () => this.drain(),
@@ -300,6 +320,10 @@ export class LedgerClient {
       const place = part.places[index];
       if (place === undefined) return "a receipt for a transaction that was not sent";
       if (place < 0) continue;
+      if (receipts[i] === RECEIPT.AGREED && part.batch.level === "both") {
+        part.batch.onReceipt?.(place, receiptOf(receipts[i], details[i]));
+        continue;
+      }
       part.places[index] = -1;
       part.open--;
       this.inFlight--;
@@ -358,22 +382,18 @@ export class LedgerClient {
   }
 
   private send(frame: Uint8Array): void {
-    this.unsent.push(frame);
-    this.drain();
+    this.sender.push(frame);
+    if (this.flushDue) return;
+    // What is sent in one go leaves in one write.
+    this.flushDue = true;
+    queueMicrotask(() => {
+      this.flushDue = false;
+      this.drain();
+    });
   }
 
   private drain(): void {
-    const { socket } = this;
-    if (socket === undefined) return;
-    let sent = 0;
-    for (; sent < this.unsent.length; sent++) {
-      const frame = this.unsent[sent];
-      const taken = Math.max(0, socket.write(frame));
-      if (taken === frame.length) continue;
-      this.unsent[sent] = frame.subarray(taken);
-      break;
-    }
-    this.unsent = this.unsent.slice(sent);
+    if (this.socket !== undefined) this.sender.drain(this.socket);
   }
 
   private onLost(from: Socket<undefined>): void {
@@ -447,6 +467,7 @@ function receiptOf(receipt: number, detail: number): ClientReceipt {
 
 function settle(batch: Batch, place: number, receipt: ClientReceipt): void {
   batch.receipts[place] = receipt;
+  batch.onReceipt?.(place, receipt);
   if (--batch.open === 0) batch.resolve(batch.receipts as ClientReceipt[]);
 }
 

@@ -20,7 +20,6 @@ import type {
   RecordSummary,
   RoundSettlement,
   Timing,
-  Verdict,
   Vote,
 } from "./effects.ts";
 import { EffectsWatch } from "./effects-watch.ts";
@@ -66,6 +65,8 @@ export class HyBE {
   /** Rounds in one record at most: halved when storage refuses a record, which may be too large. */
   private groupMax = UNRECORDED_ROUNDS_MAX;
   private wantNoop = false;
+  /** The slot at which this rank steps in for a recorder that is late. */
+  private steppedInAt = 0;
   /** Own proposals whose fate is not final: round → hash once mined. */
   private readonly own = new Map<number, string | undefined>();
   private halted = false;
@@ -134,7 +135,8 @@ export class HyBE {
     due(this.tail.readDue());
     if (this.linking === null) due(this.retryLinkAt);
     for (const round of this.rounds.values()) {
-      due(this.pullDue(round));
+      due(this.votesDue(round));
+      due(this.bodiesDue(round));
       if (!round.voted) due(round.openedAt + this.timing.proposalTimeoutMs);
     }
     const first = this.rounds.get(this.settledRound + 1);
@@ -222,6 +224,8 @@ export class HyBE {
       this.tail.heardOfRoundsBeyond(this.now);
       return undefined;
     }
+    // Whoever opened it had closed a round that this rank has not heard of: it may be final.
+    if (number > this.lastOpened + this.pipelineDepth) this.tail.readBy(this.now);
     while (this.lastOpened < number) this.open();
     return this.rounds.get(number);
   }
@@ -302,37 +306,45 @@ export class HyBE {
     if (!round.closed && round.mayClose()) round.closedAt = this.now;
   }
 
-  /** Step 5: while anything is pending, pull; step 8: the storage validator asks everybody. */
+  /** Step 5: while anything is pending, pull. Whoever settled it without us has told storage. */
   private repair(round: Round): void {
-    if (this.now < this.pullDue(round)) return;
-    round.lastPullAt = this.now;
-    if (!round.closed) {
-      const force = this.now >= this.askDue(round);
-      if (force && !round.asked) round.askedAt = this.now;
-      const to: number[] = [];
-      for (let rank = 0; rank < this.epoch.ranks; rank++)
-        if (round.votes[rank]?.hashes === undefined) to.push(rank);
-      const pull = { round: round.round, vote: true, force, bodies: [] };
-      if (to.length > 0) this.out.push({ type: "send-pull", to, pull });
-    }
-    this.pullBodies(round);
-    // Whoever settled this round without us has told storage.
-    this.tail.readBy(this.now + this.timing.readDelayMs);
+    const votes = this.now >= this.votesDue(round);
+    const bodies = this.now >= this.bodiesDue(round);
+    if (votes) this.pullVotes(round);
+    if (bodies) this.pullBodies(round);
+    if (votes || bodies) this.tail.readBy(this.now + this.timing.readDelayMs);
   }
 
-  private pullDue(round: Round): number {
-    if (!round.voted) return Number.POSITIVE_INFINITY;
-    const { proposalTimeoutMs, voteTimeoutMs, pullIntervalMs } = this.timing;
-    const again = round.lastPullAt + pullIntervalMs;
-    if (!round.closed) return Math.max(round.votedAt + voteTimeoutMs, again);
-    // A body that is on its way is not pulled as well; one that is not judged may wait for an
-    // anchor, that is, for a record which this rank does not know.
-    if (round.bodiesJudged()) return Number.POSITIVE_INFINITY;
-    return Math.max(round.openedAt + proposalTimeoutMs, again);
+  private votesDue(round: Round): number {
+    if (!round.voted || round.closed) return Number.POSITIVE_INFINITY;
+    // When all have voted nothing is on its way: what is not opened has to be asked for.
+    const wait = round.received === this.epoch.ranks ? 0 : this.timing.voteTimeoutMs;
+    return Math.max(round.votedAt + wait, round.votesPulledAt + this.timing.pullIntervalMs);
+  }
+
+  /** A body not judged yet may wait for an anchor, that is, for a record not known here. */
+  private bodiesDue(round: Round): number {
+    if (!round.voted || round.bodiesJudged()) return Number.POSITIVE_INFINITY;
+    // A body that is on its way is not pulled as well.
+    const { proposalTimeoutMs, pullIntervalMs } = this.timing;
+    return Math.max(round.openedAt + proposalTimeoutMs, round.bodiesPulledAt + pullIntervalMs);
+  }
+
+  /** Step 8: the storage validator, by turn, has them vote at once who have not. */
+  private pullVotes(round: Round): void {
+    round.votesPulledAt = this.now;
+    const force = this.now >= this.askDue(round);
+    if (force && !round.asked) round.askedAt = this.now;
+    const to: number[] = [];
+    for (let rank = 0; rank < this.epoch.ranks; rank++)
+      if (round.votes[rank]?.hashes === undefined) to.push(rank);
+    const pull = { round: round.round, vote: true, force, bodies: [] };
+    if (to.length > 0) this.out.push({ type: "send-pull", to, pull });
   }
 
   /** A missing body is asked of one member at a time: its author, then whoever said yes to it. */
   private pullBodies(round: Round): void {
+    round.bodiesPulledAt = this.now;
     const asked = new Map<number, ProposalName[]>();
     for (const name of round.missing()) {
       const others = round.yesVoters(name).filter((rank) => rank !== name.rank);
@@ -419,10 +431,10 @@ export class HyBE {
     if (first === undefined) return;
     const due = this.recordDue(first);
     if (this.now < due) return;
-    const instead = !first.closed || this.turnOf(first.round) > 0;
-    if (instead && !this.tail.emptySince(due)) {
+    if (!first.closed || this.turnOf(first.round) > 0) {
+      this.steppedInAt = this.tail.slot + 1;
       // Whoever steps in for another looks first: a read is cheaper than a record written in vain.
-      return this.tail.readBy(this.now);
+      if (!this.tail.emptySince(due)) return this.tail.readBy(this.now);
     }
     if (first.closed) return this.link("QUORUM", this.closedRounds());
     const usable = (name: ProposalName) => first.usable(name);
@@ -458,12 +470,7 @@ export class HyBE {
   }
 
   private onLinkLost(slot: number): void {
-    if (this.linking?.slot !== slot) return;
-    const { kind } = this.linking;
-    this.linking = null;
-    // Who stepped in and found a record that nobody announced spares the others the same.
-    const { lastDecided } = this.tail;
-    if (kind !== "NOOP" && lastDecided?.slot === slot) this.tell(lastDecided);
+    if (this.linking?.slot === slot) this.linking = null;
   }
 
   private tell(decided: Decided): void {
@@ -549,7 +556,10 @@ export class HyBE {
     }
     const settles = valid && (kind === "QUORUM" || kind === "STORAGE");
     const rounds = settles ? record.rounds : [];
-    this.finalize(this.describe(slot, hash, valid ? kind : "NOOP", rounds), rounds);
+    const decided = this.describe(slot, hash, valid ? kind : "NOOP", rounds);
+    this.finalize(decided, rounds);
+    // Who stepped in and found a record that nobody announced spares the others the same.
+    if (this.steppedInAt === slot) this.tell(decided);
     // An INTENT asks whether anybody is here: the next record, an empty one if need be, says so.
     this.wantNoop = valid && kind === "INTENT";
   }

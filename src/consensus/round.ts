@@ -28,13 +28,16 @@ export class Round {
   private judgedRanks = 0;
   private missingKnown: ProposalName[] | undefined;
   private completeKnown: boolean | undefined;
+  /** How many votes have come. */
+  received = 0;
   /** How many votes are opened: only these count. */
   opened = 0;
   ownVote: Vote | undefined;
   votedAt = Number.NaN;
   /** Step 6: R opened votes, and every hash that they name won or lost. Never undone. */
   closedAt = Number.NaN;
-  lastPullAt = Number.NEGATIVE_INFINITY;
+  votesPulledAt = Number.NEGATIVE_INFINITY;
+  bodiesPulledAt = Number.NEGATIVE_INFINITY;
   bodyPulls = 0;
   /** Set when this rank, as storage validator, has asked everybody (step 8). */
   askedAt = Number.NaN;
@@ -146,7 +149,10 @@ export class Round {
   /** Keeps the first vote of a member; a later copy may only add the hashes that open it. */
   addVote(vote: Vote): void {
     let kept = this.votes[vote.rank];
-    if (kept === undefined) this.votes[vote.rank] = kept = { ...vote, hashes: undefined };
+    if (kept === undefined) {
+      this.votes[vote.rank] = kept = { ...vote, hashes: undefined };
+      this.received++;
+    }
     if (kept.hashes !== undefined || kept.digest !== vote.digest) return;
     const like = this.openedLike(kept);
     if (like !== undefined) this.open(kept, like);

@@ -5,7 +5,13 @@
  */
 import type { Socket } from "bun";
 import { writeU32 } from "../base/bytes.ts";
-import { encodeFrame, FRAME, FrameAssembler, type LevelName } from "../ledger/intake-frames.ts";
+import {
+  encodeFrame,
+  FRAME,
+  FrameAssembler,
+  FrameSender,
+  type LevelName,
+} from "../ledger/intake-frames.ts";
 import { INTAKE_IN_FLIGHT_MAX, INTAKE_UNSENT_BYTES_MAX } from "../limits.ts";
 import type { Waiter } from "./pending.ts";
 
@@ -29,8 +35,7 @@ export class Connection {
   private readonly socket: Socket<Connection | undefined>;
   private readonly holds = new Set<Hold>();
   private readonly receipts = new Map<number, Receipts>();
-  private unsent: Uint8Array[] = [];
-  private unsentBytes = 0;
+  private readonly sender = new FrameSender();
   private closing = false;
 
   constructor(socket: Socket<Connection | undefined>) {
@@ -63,12 +68,12 @@ export class Connection {
   }
 
   waiter(request: number, index: number, level: LevelName): Waiter {
-    return { tell: this.tell, request, index, agreedOnly: level === "agreed" };
+    return { tell: this.tell, request, index, level };
   }
 
   /** Collects a receipt; `flush` sends what was collected. A field, so that identity marks us. */
-  readonly tell = (waiter: Waiter, receipt: number, detail: number): void => {
-    this.inFlight--;
+  readonly tell = (waiter: Waiter, receipt: number, detail: number, last: boolean): void => {
+    if (last) this.inFlight--;
     if (this.closed) return;
     let collected = this.receipts.get(waiter.request);
     if (collected === undefined) {
@@ -79,7 +84,7 @@ export class Connection {
     collected.details.push(detail);
   };
 
-  /** Sends the collected receipts. May end a hold. */
+  /** Sends the collected receipts and what else waits. May end a hold. */
   flush(lastRound: number): void {
     for (const [request, { indexes, receipts, details }] of this.receipts) {
       const places = new Uint8Array(4 * indexes.length);
@@ -89,31 +94,23 @@ export class Connection {
       this.send(encodeFrame([FRAME.RECEIPTS, request, places, kinds, more, lastRound]));
     }
     this.receipts.clear();
+    this.drain();
     if (this.inFlight <= INTAKE_IN_FLIGHT_MAX / 2) this.release("in-flight");
   }
 
+  /** Leaves with the next `flush` or `drain`. */
   send(frame: Uint8Array): void {
     if (this.closed || this.closing) return;
-    this.unsent.push(frame);
-    this.unsentBytes += frame.length;
-    this.drain();
-    if (this.unsentBytes > INTAKE_UNSENT_BYTES_MAX) this.hold("unsent");
+    this.sender.push(frame);
+    if (this.sender.bytes > INTAKE_UNSENT_BYTES_MAX) this.hold("unsent");
   }
 
   /** Writes what the socket takes. May end a hold. */
   drain(): void {
-    let sent = 0;
-    for (; sent < this.unsent.length && !this.closed; sent++) {
-      const frame = this.unsent[sent];
-      const taken = Math.max(0, this.socket.write(frame));
-      this.unsentBytes -= taken;
-      if (taken === frame.length) continue;
-      this.unsent[sent] = frame.subarray(taken);
-      break;
-    }
-    this.unsent = this.unsent.slice(sent);
-    if (this.closing && this.unsent.length === 0) this.socket.end();
-    if (this.unsentBytes <= INTAKE_UNSENT_BYTES_MAX / 2) this.release("unsent");
+    if (this.closed) return;
+    this.sender.drain(this.socket);
+    if (this.closing && this.sender.bytes === 0) this.socket.end();
+    if (this.sender.bytes <= INTAKE_UNSENT_BYTES_MAX / 2) this.release("unsent");
   }
 
   /** Says why, then closes once that has left. */
@@ -122,7 +119,7 @@ export class Connection {
     if (this.closing || this.closed) return;
     this.closing = true;
     this.socket.timeout(GOODBYE_S);
-    if (this.unsent.length === 0) this.socket.end();
+    this.drain();
   }
 
   /** Of a client that does not even read its goodbye. */

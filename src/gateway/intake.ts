@@ -21,6 +21,7 @@ import {
   isCount,
   LEVEL,
   type LevelName,
+  packFields,
   RECEIPT,
   STATE,
 } from "../ledger/intake-frames.ts";
@@ -33,6 +34,7 @@ import {
   INTAKE_CONNECTIONS_MAX,
   INTAKE_FRAME_BYTES_MAX,
   INTAKE_IN_FLIGHT_MAX,
+  INTAKE_SCAN_KEYS_MAX,
   KEY_BYTES_MAX,
 } from "../limits.ts";
 import { Connection } from "./connection.ts";
@@ -59,6 +61,8 @@ export interface IntakeCounters {
   pending: number;
   bufferedBytes: number;
 }
+
+const LEVEL_NAMES = Object.keys(LEVEL) as LevelName[];
 
 type Client = Socket<Connection | undefined>;
 
@@ -128,7 +132,7 @@ export class Intake {
           open: (socket) => this.onOpen(socket),
           data: (socket, bytes) => this.onData(socket, bytes),
           drain: ({ data }) => {
-            if (data?.drain()) this.readFrames(data);
+            if (data !== undefined) this.proceed(data, () => data.drain());
           },
           timeout: ({ data }) => {
             if (data?.midFrame && !data.held)
@@ -164,6 +168,7 @@ export class Intake {
     connection.send(
       encodeFrame([FRAME.HELLO, INTAKE_VERSION, chainId, rank, ranks, lastRound, limits]),
     );
+    connection.drain();
   }
 
   private onClose(connection: Connection | undefined): void {
@@ -252,6 +257,8 @@ export class Intake {
         return this.onStatus(connection, request, frame);
       case FRAME.READ:
         return this.onRead(connection, request, frame);
+      case FRAME.SCAN:
+        return this.onScan(connection, request, frame);
       case FRAME.BALANCE: {
         const account = frame[2];
         if (!isCount(account)) return "a BALANCE without an account";
@@ -283,9 +290,18 @@ export class Intake {
     const key = frame[2];
     if (!isBytes(key) || key.length > KEY_BYTES_MAX) return "a malformed READ";
     const fields = this.service.read(key);
-    const list = (fields ?? []).map(({ name, value }) => [name, value]);
     const found = fields === undefined ? 0 : 1;
-    connection.send(encodeFrame([FRAME.READ_ANSWER, request, found, list, this.stamp()]));
+    const record = packFields(fields ?? []);
+    connection.send(encodeFrame([FRAME.READ_ANSWER, request, found, record, this.stamp()]));
+    return undefined;
+  }
+
+  private onScan(connection: Connection, request: number, frame: unknown[]): string | undefined {
+    const [, , start, count] = frame;
+    const isGood = isBytes(start) && start.length <= KEY_BYTES_MAX + 1 && isCount(count);
+    if (!isGood || count > INTAKE_SCAN_KEYS_MAX) return "a malformed SCAN";
+    const keys = this.service.scan(start, count);
+    connection.send(encodeFrame([FRAME.SCAN_ANSWER, request, keys, this.stamp()]));
     return undefined;
   }
 
@@ -296,7 +312,8 @@ export class Intake {
 
   private onSubmit(connection: Connection, request: number, frame: unknown[]): string | undefined {
     const [, , level, bytes] = frame;
-    if (level !== LEVEL.agreed && level !== LEVEL.final) return "a SUBMIT without a level";
+    const name = LEVEL_NAMES.find((known) => LEVEL[known] === level);
+    if (name === undefined) return "a SUBMIT without a level";
     if (!isBytes(bytes) || bytes.length === 0) return "a SUBMIT without transactions";
     const spans = findTransactions(bytes);
     if (spans === undefined) return "the transactions of a SUBMIT do not add up";
@@ -308,7 +325,6 @@ export class Intake {
     kernels.leafHashes(bytes, spans, count, ids, 0);
     const fresh: Pending[] = [];
     const freshSpans = new Uint32Array(2 * count);
-    const name: LevelName = level === LEVEL.agreed ? "agreed" : "final";
     for (let i = 0; i < count; i++) {
       const waiter = connection.waiter(request, i, name);
       const id = idText(ids, 32 * i);

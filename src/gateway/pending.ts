@@ -3,7 +3,7 @@
  * over whatever connection, joins the one that is pending. Main thread. Bounded by what the
  * rank's queue accepts, since each entry is in it.
  */
-import { RECEIPT } from "../ledger/intake-frames.ts";
+import { type LevelName, RECEIPT } from "../ledger/intake-frames.ts";
 
 /** Somebody who wants to hear of a transaction. */
 export interface Waiter {
@@ -11,8 +11,7 @@ export interface Waiter {
   tell(waiter: Waiter, receipt: number, detail: number, last: boolean): void;
   readonly request: number;
   readonly index: number;
-  /** Wants AGREED, and nothing after it. */
-  readonly agreedOnly: boolean;
+  readonly level: LevelName;
 }
 
 export interface Pending {
@@ -51,18 +50,16 @@ export class PendingTable {
 
   /** Tells a new waiter at once what is known already. */
   join(pending: Pending, waiter: Waiter): void {
-    if (pending.agreed && waiter.agreedOnly) waiter.tell(waiter, RECEIPT.AGREED, 0, true);
-    else pending.waiters.push(waiter);
+    if (pending.agreed) tellAgreed(waiter);
+    if (!pending.agreed || waiter.level !== "agreed") pending.waiters.push(waiter);
   }
 
   agree(pending: Pending): void {
     if (pending.agreed) return;
     pending.agreed = true;
     const waiters = pending.waiters;
-    pending.waiters = waiters.filter((waiter) => !waiter.agreedOnly);
-    for (const waiter of waiters) {
-      if (waiter.agreedOnly) waiter.tell(waiter, RECEIPT.AGREED, 0, true);
-    }
+    pending.waiters = waiters.filter(({ level }) => level !== "agreed");
+    for (const waiter of waiters) tellAgreed(waiter);
   }
 
   /** The last word: FINAL, RETRY or REFUSED. */
@@ -81,4 +78,9 @@ export class PendingTable {
       }
     }
   }
+}
+
+function tellAgreed(waiter: Waiter): void {
+  const { level } = waiter;
+  if (level !== "final") waiter.tell(waiter, RECEIPT.AGREED, 0, level === "agreed");
 }

@@ -59,7 +59,8 @@ export class Checkpointer {
   private fold(segment: number): void {
     const { storage, loop } = this.rank;
     const parent = loop.segmentParent(segment);
-    if (parent !== undefined) this.after(async () => void (await storage.fold(segment, parent)), loop);
+    if (parent !== undefined)
+      this.after(async () => void (await storage.fold(segment, parent)), loop);
   }
 
   private after(work: () => Promise<void>, { context }: CheckpointedRank["loop"]): void {

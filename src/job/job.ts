@@ -134,7 +134,9 @@ class Job {
       onFinal: (slot) => this.checkpointer?.onFinal(slot),
       onHalt: (code, reason) => {
         const exitCode = code === "SEALED_OUT" ? EXIT.busy : EXIT.software;
-        this.failed(new BaashError(code, `Rank ${this.transport.rank} stops: ${reason}.`, { exitCode }));
+        this.failed(
+          new BaashError(code, `Rank ${this.transport.rank} stops: ${reason}.`, { exitCode }),
+        );
       },
       onAlert: ({ code, message }) => {
         this.alerts.set(code, (this.alerts.get(code) ?? 0) + 1);
@@ -207,7 +209,8 @@ class Job {
     const silent = error instanceof BaashError && error.code === "OTHER_RANK_FAILED";
     const first = this.transport.rank === 0 || this.rank !== undefined;
     if (!silent && first) {
-      const text = error instanceof BaashError ? error.message : String((error as Error)?.stack ?? error);
+      const text =
+        error instanceof BaashError ? error.message : String((error as Error)?.stack ?? error);
       process.stderr.write(`baash: ${text}\n`);
     }
     const code = error instanceof BaashError ? error.exitCode : EXIT.software;
@@ -216,4 +219,3 @@ class Job {
     else this.transport.abort(code);
   }
 }
-

@@ -82,7 +82,13 @@ export class Reporter {
       synced: true,
     };
     this.line({ type: "started", facts: this.facts });
-    this.log({ rank: transport.rank, level: "info", code: "STARTED", slot: chain.slot, head: chain.hash });
+    this.log({
+      rank: transport.rank,
+      level: "info",
+      code: "STARTED",
+      slot: chain.slot,
+      head: chain.hash,
+    });
     if (workload === undefined) this.say(`rank 0 of ${this.ranks} serves at slot ${chain.slot}`);
   }
 
@@ -95,7 +101,8 @@ export class Reporter {
   }
 
   private line(value: Record<string, unknown>): void {
-    if (this.speaks && this.config.statusInterval > 0) process.stdout.write(`${JSON.stringify(value)}\n`);
+    if (this.speaks && this.config.statusInterval > 0)
+      process.stdout.write(`${JSON.stringify(value)}\n`);
   }
 
   result(rank: number, report: RankReport): void {

@@ -7,15 +7,18 @@
  *   SUBMIT   [2, request, level, transactions]    transactions: count × [length u32][bytes]
  *   RECEIPTS [3, request, indexes, receipts, details, lastRound]   u32, u8, u8 for each transaction
  *   STATUS   [4, request, sender, sequence, txnID]   → STATUS_ANSWER [5, request, state, outcome]
- *   READ     [6, request, key]       → READ_ANSWER [7, request, found, [[name, value], …], stamp]
+ *   READ     [6, request, key]       → READ_ANSWER [7, request, found, fields, stamp]
+ *            fields: each [name length u8][name][value length u32][value]
  *   STATS    [8, request]            → STATS_ANSWER [9, request, JSON]
  *   BALANCE  [10, request, account]  → BALANCE_ANSWER [11, request, balance, stamp]
  *   GOODBYE  [12, code, sentence]    by the rank, before it closes
+ *   SCAN     [13, request, start, count]   → SCAN_ANSWER [14, request, [key, …], stamp]
  *
  * stamp = [epoch, slot, round]. A transaction gets receipts until one that is its last: RETRY,
- * REFUSED, FINAL, or AGREED where the client asked for no more.
+ * REFUSED, FINAL, or AGREED where the client asked for no more. AGREED comes before FINAL only
+ * where the client asked for both.
  */
-import { readU32, writeU32 } from "../base/bytes.ts";
+import { concatBytes, readU32, writeU32 } from "../base/bytes.ts";
 import { INTAKE_BATCH_TXNS_MAX, INTAKE_FRAME_BYTES_MAX } from "../limits.ts";
 import { type Packable, pack, type ScanLimits, scanMessagePack, unpackScanned } from "./codec.ts";
 import { VERDICT, verdictName } from "./verdict.ts";
@@ -35,10 +38,12 @@ export const FRAME = {
   BALANCE: 10,
   BALANCE_ANSWER: 11,
   GOODBYE: 12,
+  SCAN: 13,
+  SCAN_ANSWER: 14,
 } as const;
 
 /** When a client wants to hear of a transaction. */
-export const LEVEL = { agreed: 1, final: 2 } as const;
+export const LEVEL = { agreed: 1, final: 2, both: 3 } as const;
 export type LevelName = keyof typeof LEVEL;
 
 export const RECEIPT = {
@@ -128,6 +133,89 @@ export class FrameAssembler {
     this.end = 0;
     if (this.buffer.length > 64 * 1024) this.buffer = new Uint8Array(0);
   }
+}
+
+/** Less than this is copied together, so that many small frames leave in one write. */
+const WRITE_BYTES = 64 * 1024;
+
+/** Frames on their way out, in order. */
+export class FrameSender {
+  private unsent: Uint8Array[] = [];
+  private unsentBytes = 0;
+
+  /** Bytes that the socket has not taken. */
+  get bytes(): number {
+    return this.unsentBytes;
+  }
+
+  push(frame: Uint8Array): void {
+    this.unsent.push(frame);
+    this.unsentBytes += frame.length;
+  }
+
+  /** Writes what the socket takes; it answers how much that was. */
+  drain(socket: { write(bytes: Uint8Array): number }): void {
+    let next = 0;
+    while (next < this.unsent.length) {
+      const end = this.gather(next);
+      const piece =
+        end === next + 1 ? this.unsent[next] : concatBytes(this.unsent.slice(next, end));
+      const taken = Math.max(0, socket.write(piece));
+      this.unsentBytes -= taken;
+      next = end;
+      if (taken === piece.length) continue;
+      this.unsent[--next] = piece.subarray(taken);
+      break;
+    }
+    this.unsent = this.unsent.slice(next);
+  }
+
+  /** The end of those that leave together: one large, or several small ones. */
+  private gather(start: number): number {
+    let end = start + 1;
+    let bytes = this.unsent[start].length;
+    while (end < this.unsent.length && bytes + this.unsent[end].length <= WRITE_BYTES) {
+      bytes += this.unsent[end++].length;
+    }
+    return end;
+  }
+}
+
+/** Joins the fields of a record to the byte string of a READ_ANSWER. */
+export function packFields(fields: readonly RecordField[]): Uint8Array {
+  let length = 0;
+  for (const { name, value } of fields) length += 1 + name.length + LENGTH_BYTES + value.length;
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const { name, value } of fields) {
+    bytes[at] = name.length;
+    bytes.set(name, at + 1);
+    at += 1 + name.length;
+    writeU32(bytes, at, value.length);
+    bytes.set(value, at + LENGTH_BYTES);
+    at += LENGTH_BYTES + value.length;
+  }
+  return bytes;
+}
+
+export interface RecordField {
+  name: Uint8Array;
+  value: Uint8Array;
+}
+
+/** Fields as views of `bytes`; undefined when they do not add up. */
+export function findFields(bytes: Uint8Array): RecordField[] | undefined {
+  const fields: RecordField[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const value = at + 1 + bytes[at] + LENGTH_BYTES;
+    if (value > bytes.length) return undefined;
+    const end = value + readU32(bytes, value - LENGTH_BYTES);
+    if (end > bytes.length) return undefined;
+    const name = bytes.subarray(at + 1, value - LENGTH_BYTES);
+    fields.push({ name, value: bytes.subarray(value, end) });
+    at = end;
+  }
+  return fields;
 }
 
 /** Joins transactions to the byte string of a SUBMIT. */

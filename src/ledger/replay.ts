@@ -3,16 +3,22 @@
  * it does not hold. The same order and the same checks as on the fast path, so both end alike.
  */
 
-import { toHex } from "../base/bytes.ts";
+import { fromHex, toHex } from "../base/bytes.ts";
 import { BaashError, EXIT } from "../base/errors.ts";
 import { BLOCK_TXNS_MAX, PROPOSAL_BLOCKS_MAX } from "../limits.ts";
 import { checkBlock, createBlockCheck } from "./block.ts";
 import type { Chain } from "./chain.ts";
 import { judgeRecord } from "./judge.ts";
 import { checkProposal, readProposalHeader } from "./proposal.ts";
-import type { LedgerRecord } from "./record.ts";
+import {
+  decodeRecord,
+  decodeRecordHeader,
+  type LedgerRecord,
+  type RecordHeader,
+  recordHash,
+} from "./record.ts";
 import type { SettledProposal, SettledRound } from "./settlement.ts";
-import { VERDICT, verdictName } from "./verdict.ts";
+import { type Decoded, decoded, isDamage, refused, VERDICT, verdictName } from "./verdict.ts";
 
 /** Block `index` of `rank`'s proposal was executed with these outcomes (valid during the call). */
 export type OnBlock = (
@@ -25,15 +31,55 @@ const ids = new Uint8Array(32 * BLOCK_TXNS_MAX);
 const outcomes = new Uint8Array(BLOCK_TXNS_MAX);
 const hashes = new Uint8Array(32 * PROPOSAL_BLOCKS_MAX);
 
-/** Judges, executes and steps over one record: the next one of `chain`. */
-export function replayRecord(chain: Chain, record: LedgerRecord, bytes: Uint8Array): void {
-  const { header, body, hash } = record;
-  const counts = judgeRecord(chain, record, bytes).counts;
-  if (counts) replayRounds(chain, settledBy(record));
+/** A record as the chain sees it at its next slot. */
+export interface NextRecord {
+  readonly header: RecordHeader;
+  readonly hash: Uint8Array;
+  /** Undefined: intact, but it settles nothing whatever it calls itself (a NOOP). */
+  readonly record: LedgerRecord | undefined;
+}
+
+/**
+ * Reads the record after the chain's head. Damage and unknown versions are refused: the ledger
+ * stops there and never guesses. What is intact and does not count is a NOOP.
+ */
+export function readNext(chain: Chain, bytes: Uint8Array): Decoded<NextRecord> {
+  const decodedRecord = decodeRecord(bytes, chain.ranks, {
+    chainId: chain.chainId,
+    slot: chain.slot + 1,
+    prevHash: fromHex(chain.hash),
+    storageDifficulty: chain.genesis.storageDifficulty,
+  });
+  if (decodedRecord.ok) {
+    const { header, hash } = decodedRecord.value;
+    const { counts } = judgeRecord(chain, decodedRecord.value, bytes);
+    return decoded({ header, hash, record: counts ? decodedRecord.value : undefined });
+  }
+  const { verdict, where } = decodedRecord;
+  const misplaced = verdict === VERDICT.WRONG_SLOT || verdict === VERDICT.WRONG_PARENT;
+  if (isDamage(verdict) || verdict === VERDICT.UNKNOWN_VERSION || misplaced) {
+    return refused(verdict, where);
+  }
+  const header = decodeRecordHeader(bytes);
+  if (!header.ok) return header;
+  return decoded({ header: header.value, hash: recordHash(bytes), record: undefined });
+}
+
+/** Executes the record after the chain's head from its bytes and steps over it. */
+export function step(chain: Chain, bytes: Uint8Array): void {
+  const next = readNext(chain, bytes);
+  if (!next.ok) {
+    throw new BaashError(
+      "RECORD_DAMAGED",
+      `The record of slot ${chain.slot + 1} cannot be read (${verdictName(next.verdict)}): run 'baash verify' on the ledger directory.`,
+      { exitCode: EXIT.failed },
+    );
+  }
+  const { header, hash, record } = next.value;
+  if (record !== undefined) replayRounds(chain, settledBy(record));
   chain.advance(header.slot, toHex(hash));
-  if (!counts) return;
-  if (body.kind === "SEAL") chain.install(body.seal.members);
-  if (body.kind === "INTENT") chain.announce(header.authorIncarnation);
+  if (record?.body.kind === "SEAL") chain.install(record.body.seal.members);
+  if (record?.body.kind === "INTENT") chain.announce(header.authorIncarnation);
 }
 
 export function settledBy({ body }: LedgerRecord): readonly SettledRound[] {

@@ -19,10 +19,9 @@ import {
   verifyMember,
   wrapKey,
 } from "../ledger/keys.ts";
-import { decodeRecord } from "../ledger/record.ts";
-import { replayRecord } from "../ledger/replay.ts";
+import { step } from "../ledger/replay.ts";
 import { encodeIntent, encodeSeal, type Member } from "../ledger/settlement.ts";
-import { VERDICT, verdictName } from "../ledger/verdict.ts";
+import { VERDICT } from "../ledger/verdict.ts";
 import type { LedgerStorage } from "../storage/storage-service.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Session } from "./context.ts";
@@ -253,22 +252,4 @@ async function catchUp({ chain, storage }: EpochParts): Promise<void> {
     if (bytes === undefined) return;
     step(chain, bytes);
   }
-}
-
-/** Executes the next record of the chain from its bytes. */
-export function step(chain: Chain, bytes: Uint8Array): void {
-  const record = decodeRecord(bytes, chain.ranks, {
-    chainId: chain.chainId,
-    slot: chain.slot + 1,
-    prevHash: fromHex(chain.hash),
-    storageDifficulty: chain.genesis.storageDifficulty,
-  });
-  if (!record.ok) {
-    throw new BaashError(
-      "RECORD_DAMAGED",
-      `The record of slot ${chain.slot + 1} cannot be read (${verdictName(record.verdict)}): run 'baash verify' on the ledger directory.`,
-      { exitCode: EXIT.failed },
-    );
-  }
-  replayRecord(chain, record.value, bytes);
 }

@@ -5,8 +5,8 @@
 import { BaashError, EXIT } from "../base/errors.ts";
 import { Chain } from "../ledger/chain.ts";
 import type { Genesis } from "../ledger/genesis.ts";
+import { step } from "../ledger/replay.ts";
 import type { LedgerStorage, Opened } from "../storage/storage-service.ts";
-import { step } from "./epoch.ts";
 import type { Handshake } from "./handshake.ts";
 
 /** Rank 0 opens or creates (`openFirst`); the others only open what is there afterwards. */

@@ -14,10 +14,10 @@ import type {
   Vote,
 } from "../consensus/effects.ts";
 import { createBlockLocation, locateBlock } from "../ledger/block.ts";
-import { judgeRecord, namesOf } from "../ledger/judge.ts";
+import { namesOf } from "../ledger/judge.ts";
 import { blocksRoot, encodeProposalHeader, proposalHash } from "../ledger/proposal.ts";
-import { decodeRecord, type LedgerRecord } from "../ledger/record.ts";
-import { replayRounds, settledBy } from "../ledger/replay.ts";
+import type { LedgerRecord } from "../ledger/record.ts";
+import { readNext, replayRounds, settledBy } from "../ledger/replay.ts";
 import { isTransient, VERDICT, type Verdict, verdictName } from "../ledger/verdict.ts";
 import { BLOCK_TXNS_MAX, SEGMENT_RECORDS, UNRECORDED_ROUNDS_MAX } from "../limits.ts";
 import { checkBlocks } from "../queue/block-checking.ts";
@@ -369,39 +369,27 @@ export class Performer {
   private found(slot: number, bytes: Uint8Array): void {
     const { chain, emit } = this.rank;
     if (slot !== chain.slot + 1) return emit({ type: "no-record", slot });
-    const record = decodeRecord(bytes, chain.ranks, {
-      chainId: chain.chainId,
-      storageDifficulty: chain.genesis.storageDifficulty,
-    });
-    if (!record.ok) {
-      const reason = `the record of slot ${slot} cannot be read: ${verdictName(record.verdict)}`;
+    const next = readNext(chain, bytes);
+    if (!next.ok) {
+      const reason = `the record of slot ${slot} cannot be read: ${verdictName(next.verdict)}`;
       return this.rank.events.onHalt("RECORD_UNREADABLE", reason);
     }
-    const { header, hash } = record.value;
-    const valid = judgeRecord(chain, record.value, bytes).counts;
-    const rounds = settledBy(record.value).map((round) => ({
-      round: round.round,
-      included: namesOf(round),
-    }));
+    const { header, hash, record } = next.value;
+    const rounds = record === undefined ? [] : settledBy(record);
     const summary: RecordSummary = {
       slot,
       hash: toHex(hash),
       kind: header.kind,
-      valid,
+      valid: record !== undefined,
       firstRound: header.firstRound,
       lastRound: header.lastRound,
-      rounds,
+      rounds: rounds.map((round) => ({ round: round.round, included: namesOf(round) })),
     };
-    const { body } = record.value;
-    if (
-      valid &&
-      body.kind === "SEAL" &&
-      body.seal.members.length === 0 &&
-      body.seal.rounds.length === 0
-    ) {
-      return this.rank.sealed(slot, summary.hash);
+    if (record?.body.kind === "SEAL") {
+      const { members, rounds: settled } = record.body.seal;
+      if (members.length + settled.length === 0) return this.rank.sealed(slot, summary.hash);
     }
-    if (valid) this.readRecords.set(slot, record.value);
+    if (record !== undefined) this.readRecords.set(slot, record);
     emit({ type: "record", record: summary });
   }
 

@@ -104,7 +104,7 @@ export async function startRank(
   });
   const pool = new ThreadPool(queues, poolOptions(config, transport.ranksOnHost.length));
   pool.start(hooks.onFailure);
-  const settings = rankSettings(config, queues.incoming, transport.size);
+  const settings = rankSettings(config, queues.incoming, transport);
   const loop = new RankLoop({
     clock: REAL_CLOCK,
     transport,
@@ -145,8 +145,18 @@ function poolOptions(config: RankConfig, ranksOnHost: number) {
   };
 }
 
-function rankSettings(config: RankConfig, incoming: BlockQueue, ranks: number): RankSettings {
+/** One round's work of all ranks together: some 20 ms of a core, so that rounds stay short. */
+const ROUND_BLOCKS = 1024;
+const ROUND_TRANSACTIONS = 16_384;
+
+function rankSettings(
+  config: RankConfig,
+  incoming: BlockQueue,
+  transport: Transport,
+): RankSettings {
   const arenaBytes = incoming.fifo.bytes.length;
+  const ranks = transport.size;
+  const transactions = Math.ceil(ROUND_TRANSACTIONS / ranks / config.blockTransactions);
   return {
     ...DEFAULT_SETTINGS,
     blockTransactions: config.blockTransactions,
@@ -155,8 +165,23 @@ function rankSettings(config: RankConfig, incoming: BlockQueue, ranks: number): 
     pipelineDepth: config.pipelineDepth,
     checkpointRecords: config.checkpointRecords,
     lanes: LANES,
+    proposalBlocksMax: Math.max(1, Math.min(Math.ceil(ROUND_BLOCKS / ranks), transactions)),
     // Sixteen open rounds of every rank fit the incoming queue.
     proposalBytesMax: Math.min(2 << 20, Math.floor(arenaBytes / (16 * ranks))),
+    timing: scaledTiming(transport.ranksOnHost.length),
+  };
+}
+
+/** Ranks that outnumber their cores wait for each other's time slices: deadlines follow. */
+function scaledTiming(ranksOnHost: number): RankSettings["timing"] {
+  const { timing } = DEFAULT_SETTINGS;
+  const scale = Math.min(4, Math.max(1, ranksOnHost / availableParallelism() / 2));
+  return {
+    proposalTimeoutMs: scale * timing.proposalTimeoutMs,
+    voteTimeoutMs: scale * timing.voteTimeoutMs,
+    turnDelayMs: scale * timing.turnDelayMs,
+    readDelayMs: scale * timing.readDelayMs,
+    pullIntervalMs: scale * timing.pullIntervalMs,
   };
 }
 

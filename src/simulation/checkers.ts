@@ -3,7 +3,7 @@
  * names the rule; the ledger on the disk (log-oracle.ts) is what everything is held against.
  */
 import { toHex } from "../base/bytes.ts";
-import { OUTCOME, outcomeName } from "../ledger/receipt.ts";
+import { outcomeName } from "../ledger/receipt.ts";
 import type { Chain } from "../ledger/chain.ts";
 import { decodeVote, ENVELOPE_BYTES, MESSAGE } from "../rank/envelope.ts";
 import type { LogOracle } from "./log-oracle.ts";
@@ -15,14 +15,29 @@ export class Checkers {
   private readonly roots = new Map<number, string>();
   /** txnID → outcomes told as final. */
   private readonly toldFinal = new Map<string, Set<number>>();
+  private readonly fail: (error: unknown) => void;
   counts = { finals: 0, receipts: 0, votes: 0, agreed: 0 };
 
-  constructor(oracle: LogOracle) {
+  /** `fail` is told; nothing is thrown into the rank that asks, which might swallow it. */
+  constructor(oracle: LogOracle, fail: (error: unknown) => void) {
     this.oracle = oracle;
+    this.fail = fail;
+  }
+
+  private check(question: () => void): void {
+    try {
+      question();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   /** A rank has executed the record of its head: S1, S2, S7, S8. */
   final(name: string, chain: Chain, checkpointRecords: number): void {
+    this.check(() => this.judgeFinal(name, chain, checkpointRecords));
+  }
+
+  private judgeFinal(name: string, chain: Chain, checkpointRecords: number): void {
     this.oracle.advance();
     this.counts.finals++;
     const { slot, hash } = chain;
@@ -42,10 +57,14 @@ export class Checkers {
     if (record.effectsDigest !== chain.effectsDigest) {
       throw new Violation("S7", `${name} has other effects than the model at slot ${slot}`);
     }
-    if (slot % checkpointRecords === 0) this.root(name, chain);
+    if (slot % checkpointRecords === 0) this.judgeRoot(name, chain);
   }
 
   root(name: string, chain: Chain): void {
+    this.check(() => this.judgeRoot(name, chain));
+  }
+
+  private judgeRoot(name: string, chain: Chain): void {
     const root = toHex(chain.state.root());
     const known = this.roots.get(chain.slot);
     if (known !== undefined && known !== root) {
@@ -60,6 +79,10 @@ export class Checkers {
 
   /** Bytes that a process sends: S5, one vote per (epoch, round, incarnation). */
   sent(process: string, rank: number, ranks: number, bytes: Uint8Array): void {
+    this.check(() => this.judgeSent(process, rank, ranks, bytes));
+  }
+
+  private judgeSent(process: string, rank: number, ranks: number, bytes: Uint8Array): void {
     if (bytes[0] !== MESSAGE.vote || bytes.length <= ENVELOPE_BYTES) return;
     const vote = decodeVote(bytes.subarray(ENVELOPE_BYTES), ranks);
     if (vote === undefined || vote.rank !== rank) return; // votes of others are passed on
@@ -75,6 +98,10 @@ export class Checkers {
 
   /** A client is told a final outcome: it must be in durable storage now. S11. */
   toldAsFinal(name: string, id: string, outcome: number): void {
+    this.check(() => this.judgeToldAsFinal(name, id, outcome));
+  }
+
+  private judgeToldAsFinal(name: string, id: string, outcome: number): void {
     this.oracle.advance();
     this.counts.receipts++;
     const logged = this.oracle.transactions.get(id);
@@ -90,13 +117,17 @@ export class Checkers {
 
   /** The ledger as a fresh reader finds it at the end, against everything that was told. */
   recovered(chain: Chain): void {
+    this.check(() => this.judgeRecovered(chain));
+  }
+
+  private judgeRecovered(chain: Chain): void {
     const { oracle } = this;
     this.oracle.advance();
     const head = oracle.head;
     if (head === undefined || head.hash !== chain.hash || head.slot !== chain.slot) {
       throw new Violation("S3", `recovery ends at slot ${chain.slot}, storage at ${head?.slot}`);
     }
-    this.final("recovery", chain, 1);
+    this.judgeFinal("recovery", chain, 1);
     const { model } = oracle;
     for (const [account, balance] of model.balances) {
       const found = chain.state.balance(account);
@@ -125,14 +156,13 @@ export class Checkers {
 
   /** Agreed is inclusion promised: asked at the end, where R members of the epoch lived on. */
   agreedIsIn(id: string): void {
+    this.check(() => this.judgeAgreedIsIn(id));
+  }
+
+  private judgeAgreedIsIn(id: string): void {
     this.counts.agreed++;
     if (!this.oracle.transactions.has(id)) {
       throw new Violation("S11", `${id.slice(0, 8)} was told agreed and is not in the log`);
     }
   }
-}
-
-/** Outcomes that say: not executed, and not the first of its name either. */
-export function isRejected(outcome: number): boolean {
-  return outcome !== OUTCOME.OK && outcome !== OUTCOME.DUPLICATE;
 }

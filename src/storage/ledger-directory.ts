@@ -4,7 +4,7 @@
  * makes anything: a ledger that lost a part of itself must be noticed, not patched.
  */
 import { toHex } from "../base/bytes.ts";
-import { configurationError } from "../base/errors.ts";
+import { configurationError, errorCode } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
 import { type FileOps, makeDurableDirectory, readDirectoryIfAny } from "./file-ops.ts";
 import { LEDGER_FORMAT, LEDGER_VERSION } from "./format.ts";
@@ -59,6 +59,7 @@ export async function createLedger(
   if (kind === "foreign") throw notALedgerError(root);
   if (kind === "ledger") return { created: false, genesis: await openLedger(ops, root) };
   if (kind === "absent") await makeDirectories(ops, root);
+  else await syncParent(ops, root);
   await probe(publisher, root, options);
   for (const name of LEDGER_DIRECTORIES) {
     await makeDurableDirectory(ops, paths.directory(name), root);
@@ -70,9 +71,30 @@ export async function createLedger(
   });
   if (published.outcome === "unknown") throw published.error;
   if (published.outcome === "won") return { created: true, genesis };
-  await ops.syncFile(paths.genesis);
-  await ops.syncDirectory(root);
+  await adoptLedger(ops, root);
   return { created: false, genesis: await openLedger(ops, root) };
+}
+
+/**
+ * Makes durable what somebody else made: they may have died, or met an error, between a link and
+ * its sync, and nothing may be built on a ledger that a loss of power takes away.
+ */
+export async function adoptLedger(ops: FileOps, root: string): Promise<void> {
+  await ops.syncFile(new LedgerPaths(root).genesis);
+  await ops.syncDirectory(root);
+  await syncParent(ops, root);
+}
+
+/** What says that a parent is not ours to sync: no right to, read-only, an automounter's own. */
+const NOT_OURS = new Set(["EACCES", "EPERM", "EROFS", "EINVAL"]);
+
+/** Whoever made the ledger's directory there answers for it then. */
+async function syncParent(ops: FileOps, root: string): Promise<void> {
+  try {
+    await ops.syncDirectory(parentOf(root));
+  } catch (error) {
+    if (!NOT_OURS.has(errorCode(error))) throw error;
+  }
 }
 
 /** The genesis bytes of an existing ledger, after a look at its format, checksum and parts. */
@@ -116,8 +138,12 @@ export function checkGenesisFile(bytes: Uint8Array, path: string): void {
   if (fields.version !== LEDGER_VERSION) throw versionError(path, fields.version, LEDGER_VERSION);
 }
 
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || (path.startsWith("/") ? "/" : ".");
+}
+
 async function makeDirectories(ops: FileOps, path: string): Promise<void> {
-  const parent = path.slice(0, path.lastIndexOf("/")) || (path.startsWith("/") ? "/" : ".");
+  const parent = parentOf(path);
   if ((await ops.status(parent)) === undefined) await makeDirectories(ops, parent);
   await makeDurableDirectory(ops, path, parent);
 }

@@ -13,7 +13,7 @@ import type { CheckpointHead } from "./checkpoint-head.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import type { FileOps } from "./file-ops.ts";
 import { finishFolding, fold } from "./folding.ts";
-import { createLedger, openLedger } from "./ledger-directory.ts";
+import { adoptLedger, createLedger, openLedger } from "./ledger-directory.ts";
 import {
   type AppendResult,
   type BlockSource,
@@ -131,6 +131,7 @@ export class StorageService implements LedgerStorage {
     } else {
       this.genesis = await openLedger(this.ops, directory);
     }
+    if (!created) await adoptLedger(this.ops, directory);
     const fileSystem = await probe(publisher, directory, { force });
     this.log = new SharedLog(this.context);
     return { genesis: this.genesis, created, fileSystem: fileSystem.type };

@@ -18,7 +18,7 @@ export class AcknowledgementJournal {
     this.#write = write;
   }
 
-  /** Writes one chunk for a batch of receipts. What has expired was not acknowledged. */
+  /** Writes one chunk for a batch of receipts. What expired or was refused was not acknowledged. */
   append(receipts: ReceiptBatch): void {
     const { ids, outcomes, count } = receipts;
     const isFinal = receipts.level === "final";
@@ -28,7 +28,7 @@ export class AcknowledgementJournal {
     }
     let end = 0;
     for (let i = 0; i < count; i++) {
-      if (isFinal && isTransient(outcomes[i])) continue;
+      if (isFinal && (isTransient(outcomes[i]) || outcomes[i] > OUTCOME.UNKNOWN_SENDER)) continue;
       const start = TXN_ID_BYTES * i;
       for (let j = 0; j < TXN_ID_BYTES; j++) this.#bytes[end + j] = ids[start + j];
       this.#bytes[end + TXN_ID_BYTES] = level;

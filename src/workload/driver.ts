@@ -361,6 +361,7 @@ export class LoadDriver {
         const slot = this.#inFlight.slotOf(tags[i]);
         if (slot < 0) continue;
         if (outcomes[i] === OUTCOME.EXPIRED) this.#raiseValidity();
+        if (outcomes[i] === RESULT.STOPPING) this.#stopping = true;
         if (isTransient(outcomes[i])) this.#retry(slot);
         else this.#onFinal(slot, outcomes[i], now);
       }

@@ -35,7 +35,8 @@ export function checkSettlement(ranks: number, kind: string, settlement: RoundSe
       if (vote.answers[rank] === 0) continue;
       const hash = vote.hashes?.[rank];
       const named = [...included, ...lost].some((name) => name.rank === rank && name.hash === hash);
-      if (!named) fail(`${where}: a vote names a proposal of rank ${rank} that the record does not`);
+      if (!named)
+        fail(`${where}: a vote names a proposal of rank ${rank} that the record does not`);
     }
   }
 }
@@ -73,7 +74,8 @@ function checkFinals(cluster: Cluster, log: readonly LogRecord[]): void {
 function checkVotes(cluster: Cluster): void {
   for (const { rank, lane, votes } of cluster.members) {
     for (const [index, round] of lane.entries())
-      if (round !== index + 1) fail(`rank ${rank}: round ${round} is number ${index + 1} on its lane`);
+      if (round !== index + 1)
+        fail(`rank ${rank}: round ${round} is number ${index + 1} on its lane`);
     const rounds = new Set(votes.map((vote) => vote.round));
     if (rounds.size !== votes.length) fail(`rank ${rank} voted twice in a round`);
   }

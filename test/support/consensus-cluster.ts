@@ -235,7 +235,9 @@ export class Cluster {
   quiet(): boolean {
     const living = this.members.filter((member) => !member.dead && member.halted === undefined);
     const head = this.head().hash;
-    return living.every(({ core, awaited }) => core.idle && awaited === 0 && core.headHash === head);
+    return living.every(
+      ({ core, awaited }) => core.idle && awaited === 0 && core.headHash === head,
+    );
   }
 
   // Inputs and effects.
@@ -428,7 +430,10 @@ export class Cluster {
     const { slot, prevHash, kind, settlement } = effect;
     const { rank } = member;
     // The writer reads the bodies that it records, and the votes as they are now.
-    const copy = settlement.map((round) => ({ ...round, votes: round.votes.map((v) => ({ ...v })) }));
+    const copy = settlement.map((round) => ({
+      ...round,
+      votes: round.votes.map((v) => ({ ...v })),
+    }));
     for (const { included } of copy)
       for (const { hash } of included)
         if (!member.bodies.has(hash)) throw new Error("a body is recorded that is not here");
@@ -441,17 +446,20 @@ export class Cluster {
         : this.link({ slot, prevHash, kind, author: rank, settlement: copy });
       if (member.dieAt === "linked") return this.crash(rank);
       this.after(this.delays.sync(rank), () => {
-        member.awaited--;
-        if (member.mumbles || (member.storageOff && linked === undefined)) {
-          this.input(rank, { type: "link-failed", slot });
+        const ended = (input: Input) => {
+          member.awaited--;
+          this.input(rank, input);
+        };
+        if (member.mumbles || (linked === undefined && !this.children.has(prevHash))) {
+          ended({ type: "link-failed", slot });
         } else if (linked !== undefined) {
-          this.input(rank, { type: "linked", slot, hash: linked.hash });
+          ended({ type: "linked", slot, hash: linked.hash });
         } else {
           // As rank/perform does: the winner first, then the end of the append.
           const winner = this.children.get(prevHash)!;
           this.onNote(rank, `loses slot ${slot} to rank ${winner.author}`);
           if (member.core.headSlot + 1 === slot) this.input(rank, this.found(winner));
-          this.input(rank, { type: "link-lost", slot });
+          ended({ type: "link-lost", slot });
         }
       });
     });
@@ -460,7 +468,8 @@ export class Cluster {
   private read(member: Member, slot: number, prevHash: string): undefined {
     this.answer(member, this.delays.read(member.rank), () => {
       const child = member.storageOff ? undefined : this.children.get(prevHash);
-      if (child === undefined || member.core.headSlot + 1 !== slot) return { type: "no-record", slot };
+      if (child === undefined || member.core.headSlot + 1 !== slot)
+        return { type: "no-record", slot };
       return this.found(child);
     });
   }

@@ -44,16 +44,20 @@ export function runSeed(seed: number, watch?: (cluster: Cluster) => void): Clust
   });
   watch?.(cluster);
   const { members } = cluster;
-  // Transient reasons differ between ranks; a permanent no is the same everywhere.
+  const killed = below(ranks - Math.ceil(ranks / 2) + 1);
+  // An equivocator, and an author who says yes to what all others find bad, are faults beyond those
+  // of majority mode: harmless to safety, but with members dead as well too few answers are left.
+  const permanent = killed === 0;
   if (random.nextFloat() < 0.3) {
-    cluster.verdict = (_rank, round, author) =>
-      (author + round) % 7 === 3 ? "no" : random.nextFloat() < 0.1 ? "abstain" : "yes";
+    cluster.verdict = (_rank, round, author) => {
+      if (permanent && (author + round) % 7 === 3) return "no";
+      return random.nextFloat() < 0.1 ? "abstain" : "yes";
+    };
   }
-  if (random.nextFloat() < 0.15) {
+  if (permanent && random.nextFloat() < 0.3) {
     const liar = below(ranks);
     cluster.twin = (author, round, to) => author === liar && (to + round) % 2 === 0;
   }
-  const killed = below(ranks - Math.ceil(ranks / 2) + 1);
   for (let rank = 0; rank < killed; rank++) {
     const how = below(3);
     cluster.after(below(FAULTS_END), () => {

@@ -12,8 +12,9 @@ import { configurationError } from "../../base/errors.ts";
 const RANK_PROGRAM = join(import.meta.dir, "../../rank.ts");
 /** Between asking mpirun to end and ending its processes. */
 const GRACE_MS = 5000;
-/** Open MPI's daemon complains about its own clean-up; nothing follows from it. */
-const NOISE = /^\[[^\]]*\] PMIX ERROR: .* in file \S+ at line \d+$/;
+/** Open MPI's daemon complains about its own clean-up, and tells of the signal that we send. */
+const NOISE =
+  /^(\[[^\]]*\] PMIX ERROR: .* in file \S+ at line \d+|mpirun: Forwarding signal \d+ to job)$/;
 
 export interface Launch {
   readonly ranks: number;

@@ -65,39 +65,35 @@ interface Flags {
 const collect = (value: string, all: string[] = []) => [...all, value];
 
 export function loadCommand(): Command {
-  return (
-    new Command("ycsb-load")
-      .description(
-        "start a ledger of MPI ranks, drive it with a YCSB workload, measure it, verify it",
-      )
-      .helpOption("-h, --help", "explain")
-      .argument("[phase]", "load or run; without it both, one after the other")
-      .allowExcessArguments(false)
-      .addOption(new Option("-P <file>", "property file; later ones win").argParser(collect))
-      .addOption(new Option("-p <name=value>", "property; beats the files").argParser(collect))
-      .option("--threads <n>", "or -threads: outstanding transactions of all ranks (threadcount)")
-      .option("--target <ops/s>", "or -target: operations a second of all ranks (target)")
-      .option("-s", "status lines on stderr, also on a terminal")
-      .option("-l, --label <text>", "in front of the status lines")
-      .option("-n, --ranks <n>", "MPI ranks (baash.ranks)")
-      .option("--block-size <n>", "transactions in a block (baash.blocksize)")
-      .option("--difficulty <bits>", "puzzle of a new ledger (baash.difficulty)")
-      .option("--ack <level>", "agreed or final: what completes an operation (baash.ack)")
-      .option("--ledger <dir>", "keep the ledger here; one that is there goes on")
-      .option("--ledger-key <file>", "its key (default: ~/.config/baash/keys)")
-      .option("--fresh", "refuse to go on with a ledger that exists")
-      .option("--force", "accept a file system that forgets, such as tmpfs")
-      .option("--keep", "keep the temporary files: ledger, key, journals, result")
-      .addOption(
-        new Option("--load <from>", "who makes the load: the ranks, or a client process each")
-          .choices(["ranks", "clients"])
-          .default("ranks"),
-      )
-      .addOption(
-        new Option("--output <form>", "report on stdout").choices(["ycsb", "json", "table"]),
-      )
-      .addHelpText("after", HELP)
-  );
+  return new Command("ycsb-load")
+    .description(
+      "start a ledger of MPI ranks, drive it with a YCSB workload, measure it, verify it",
+    )
+    .helpOption("-h, --help", "explain")
+    .argument("[phase]", "load or run; without it both, one after the other")
+    .allowExcessArguments(false)
+    .addOption(new Option("-P <file>", "property file; later ones win").argParser(collect))
+    .addOption(new Option("-p <name=value>", "property; beats the files").argParser(collect))
+    .option("--threads <n>", "or -threads: outstanding transactions of all ranks (threadcount)")
+    .option("--target <ops/s>", "or -target: operations a second of all ranks (target)")
+    .option("-s", "status lines on stderr, also on a terminal")
+    .option("-l, --label <text>", "in front of the status lines")
+    .option("-n, --ranks <n>", "MPI ranks (baash.ranks)")
+    .option("--block-size <n>", "transactions in a block (baash.blocksize)")
+    .option("--difficulty <bits>", "puzzle of a new ledger (baash.difficulty)")
+    .option("--ack <level>", "agreed or final: what completes an operation (baash.ack)")
+    .option("--ledger <dir>", "keep the ledger here; one that is there goes on")
+    .option("--ledger-key <file>", "its key (default: ~/.config/baash/keys)")
+    .option("--fresh", "refuse to go on with a ledger that exists")
+    .option("--force", "accept a file system that forgets, such as tmpfs")
+    .option("--keep", "keep the temporary files: ledger, key, journals, result")
+    .addOption(
+      new Option("--load <from>", "who makes the load: the ranks, or a client process each")
+        .choices(["ranks", "clients"])
+        .default("ranks"),
+    )
+    .addOption(new Option("--output <form>", "report on stdout").choices(["ycsb", "json", "table"]))
+    .addHelpText("after", HELP);
 }
 
 const HELP = `

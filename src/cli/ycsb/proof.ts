@@ -7,7 +7,8 @@ import { BaashError } from "../../base/errors.ts";
 import type { RankReport } from "../../job/job.ts";
 import { describeDamage } from "../../verify/damage.ts";
 import { JournalCheck, type JournalReport } from "../../verify/journal.ts";
-import { type LedgerSummary, readLedger } from "../../verify/ledger-reader.ts";
+import { readLedger } from "../../verify/ledger-reader.ts";
+import type { LedgerSummary } from "../../verify/report.ts";
 import { groups } from "../output.ts";
 
 export interface ProofInput {
@@ -39,9 +40,10 @@ export async function prove(input: ProofInput): Promise<Proof> {
   const read = readBack(input, problems);
   if (read !== undefined) {
     const { summary, damages } = read.report;
-    for (const damage of damages) problems.push(describeDamage(damage).trimEnd());
-    checkRanks(input, summary, { checked, problems });
+    for (const damage of damages) problems.push(describeDamage(damage));
+    // Past the first damage nothing was read: what the ranks say cannot be compared.
     if (damages.length === 0) {
+      checkRanks(input, summary, { checked, problems });
       checked.push(
         `storage intact (${groups(summary.slots)} records, ${groups(summary.blocks)} blocks, ` +
           `${groups(summary.transactions)} transactions)`,
@@ -100,7 +102,7 @@ function checkRanks(input: ProofInput, summary: LedgerSummary, { checked, proble
   if (problems.length > before) return;
   checked.push(`${ranks} ranks and the log at slot ${expected.slot} with one head and state root`);
   checked.push(
-    `balances ${groups(summary.totalBalance)} = supply on every rank and in the log`,
+    `total conserved (balances add up to the supply of ${groups(summary.supply)} on each of them)`,
   );
 }
 

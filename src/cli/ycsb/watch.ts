@@ -96,7 +96,9 @@ export class Watch {
     const { transactions } = current.tally.counters;
     const seconds = current.elapsedMs / 1000;
     const rate = seconds > 0 ? grouped(transactions / seconds) : "0";
-    this.say(`loaded ${grouped(transactions)} records in ${seconds.toFixed(1)} s, ${rate} tx/s`);
+    this.say(
+      `load phase: ${grouped(transactions)} transactions in ${seconds.toFixed(1)} s, ${rate} tx/s`,
+    );
   }
 
   private draw(current: PhaseWatch): void {

@@ -18,7 +18,11 @@ import {
   type TransactionInput,
   txnIDOf,
 } from "../../../src/ledger/transaction-object.ts";
-import { INTAKE_FRAME_BYTES_MAX, INTAKE_IN_FLIGHT_MAX } from "../../../src/limits.ts";
+import {
+  INTAKE_FRAME_BYTES_MAX,
+  INTAKE_IN_FLIGHT_MAX,
+  INTAKE_SCAN_KEYS_MAX,
+} from "../../../src/limits.ts";
 import { MemoryService, rawClient } from "../../support/memory-service.ts";
 
 const text = (value: string) => new TextEncoder().encode(value);
@@ -123,6 +127,44 @@ describe("good clients", () => {
     expect(stamp.round).toBe(1);
     expect((await client.read(text("nobody"))).fields).toBeUndefined();
     expect((await client.balance(0)).balance).toBe(1_000_000);
+  });
+
+  test("many reads at once, more than the rank keeps unsent, are all answered", async () => {
+    const client = await connect();
+    const fields = [{ name: text("a"), value: new Uint8Array(10_000).fill(7) }];
+    await client.submit([transaction(1, { kind: "insert", key: text("alice"), fields })]);
+    const reads = Array.from({ length: 500 }, () => client.read(text("alice")));
+    for (const { fields: read } of await Promise.all(reads)) expect(read).toEqual(fields);
+  });
+
+  test("at both levels each receipt is told as it comes", async () => {
+    const client = await connect();
+    service.isAutomatic = false;
+    const told: [number, ClientReceipt][] = [];
+    const last = client.submit(batchOf(3), "both", (place, receipt) => told.push([place, receipt]));
+    while (service.submitted < 3) await client.stats();
+    service.agree();
+    while (told.length < 3) await client.stats();
+    expect(told.map(([place, { level }]) => [place, level])).toEqual([
+      [0, "agreed"],
+      [1, "agreed"],
+      [2, "agreed"],
+    ]);
+    service.settle();
+    expect(allFinal(await last)).toBe(true);
+    expect(told.slice(3).map(([place]) => place)).toEqual([0, 1, 2]);
+    expect(await client.stats()).toMatchObject({ pending: 0 });
+  });
+
+  test("scans go on where the rank's limit of keys ends them", async () => {
+    const client = await connect();
+    const fields = [{ name: text("a"), value: text("1") }];
+    const count = INTAKE_SCAN_KEYS_MAX + 500;
+    const keys = Array.from({ length: count }, (_, i) => text(`user${10_000 + i}`));
+    await client.submit(keys.map((key, i) => transaction(i, { kind: "insert", key, fields })));
+    expect(await client.scan(text("user"), 10)).toEqual(keys.slice(0, 10));
+    expect(await client.scan(keys[5], count)).toEqual(keys.slice(5));
+    expect(await client.scan(text("v"), 10)).toEqual([]);
   });
 
   test("the same transaction again has the first receipt, and no second effect", async () => {
