@@ -186,6 +186,54 @@ napi_value merkleRoot(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// Several trees whose leaves lie one after the other: one call for all blocks of a proposal.
+napi_value merkleRoots(napi_env env, napi_callback_info info) {
+  Arguments<6> args(env, info);
+  const auto leaves = args.bytes(0);
+  const uint64_t offset = args.integer(1);
+  const auto counts = args.words(2);
+  const uint64_t trees = args.integer(3);
+  const auto out = args.bytes(4);
+  const uint64_t outOffset = args.integer(5);
+  if (args.ok() && trees > counts.count) args.fail(true, "trees reach beyond the counts");
+  uint64_t total = 0;
+  for (uint64_t i = 0; i < trees && args.ok(); i++) total += counts.data[i];
+  args.hashesWithin(leaves, offset, total, "leaves");
+  args.hashesWithin(out, outOffset, trees, "out");
+  if (!args.ok()) return nullptr;
+  const uint8_t* from = leaves.data + offset;
+  for (uint64_t i = 0; i < trees; i++) {
+    baash::merkleRoot(from, counts.data[i], out.data + outOffset + baash::kHashBytes * i);
+    from += baash::kHashBytes * counts.data[i];
+  }
+  return nullptr;
+}
+
+// out[i] = SHA-256(item[i] ‖ out[i-1] ‖ u64 first + i), with `tip` before the first.
+napi_value hashChain(napi_env env, napi_callback_info info) {
+  Arguments<6> args(env, info);
+  const auto items = args.bytes(0);
+  const uint64_t count = args.integer(1);
+  const auto tip = args.bytes(2);
+  const uint64_t first = args.integer(3);
+  const auto out = args.bytes(4);
+  const uint64_t outOffset = args.integer(5);
+  args.hashesWithin(items, 0, count, "items");
+  args.within(tip, 0, baash::kHashBytes, "tip");
+  args.hashesWithin(out, outOffset, count, "out");
+  if (!args.ok()) return nullptr;
+  uint8_t message[2 * baash::kHashBytes + 8];
+  std::memcpy(message + baash::kHashBytes, tip.data, baash::kHashBytes);
+  for (uint64_t i = 0; i < count; i++) {
+    std::memcpy(message, items.data + baash::kHashBytes * i, baash::kHashBytes);
+    for (int k = 0; k < 8; k++) message[2 * baash::kHashBytes + k] = (first + i) >> (8 * k);
+    uint8_t* to = out.data + outOffset + baash::kHashBytes * i;
+    baash::sha256(message, sizeof message, to);
+    std::memcpy(message + baash::kHashBytes, to, baash::kHashBytes);
+  }
+  return nullptr;
+}
+
 napi_value searchPuzzle(napi_env env, napi_callback_info info) {
   Arguments<7> args(env, info);
   const auto bytes = args.bytes(0);
@@ -246,6 +294,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define(env, exports, "leafHashes", hashSpans<true>);
   define(env, exports, "hashMany", hashSpans<false>);
   define(env, exports, "merkleRoot", merkleRoot);
+  define(env, exports, "merkleRoots", merkleRoots);
+  define(env, exports, "hashChain", hashChain);
   define(env, exports, "searchPuzzle", searchPuzzle);
   define(env, exports, "crc32c", crc32c);
   define(env, exports, "scatter", scatter);

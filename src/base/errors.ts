@@ -42,6 +42,11 @@ export class BaashError extends Error {
   }
 }
 
+/** What a process ends with because of `error`: anything that is not coded is a bug of ours. */
+export function exitCodeOf(error: unknown): ExitCode {
+  return error instanceof BaashError ? error.exitCode : EXIT.software;
+}
+
 /** A configuration error (exit 78): the sentence says what, where and what to do. */
 export function configurationError(code: string, message: string, data?: Record<string, unknown>) {
   return new BaashError(code, message, { exitCode: EXIT.configuration, ...(data && { data }) });

@@ -40,6 +40,24 @@ export interface Kernels {
     out: Uint8Array,
     outOffset: number,
   ): void;
+  /** Tree heads of `trees` trees, of counts[i] leaf hashes each, that lie one after the other. */
+  merkleRoots(
+    leaves: Uint8Array,
+    leavesOffset: number,
+    counts: Uint32Array,
+    trees: number,
+    out: Uint8Array,
+    outOffset: number,
+  ): void;
+  /** out[i] = SHA-256(items[i] ‖ out[i-1] ‖ u64 first + i) over 32-byte items, `tip` before the first. */
+  hashChain(
+    items: Uint8Array,
+    count: number,
+    tip: Uint8Array,
+    first: number,
+    out: Uint8Array,
+    outOffset: number,
+  ): void;
   /** SHA-256 of each span, without a prefix. */
   hashMany(
     bytes: Uint8Array,

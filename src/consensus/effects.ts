@@ -137,6 +137,8 @@ export type Effect =
   | { type: "send-vote"; to: number; vote: Vote }
   | { type: "send-pull"; to: readonly number[]; pull: Pull }
   | { type: "send-body"; to: number; round: number; name: ProposalName }
+  /** This copy was found bad while w members found theirs good: away with it, another is pulled. */
+  | { type: "discard"; round: number; name: ProposalName }
   | { type: "send-decided"; to: number | "all"; decided: Decided }
   /** A proposal has w yes-votes: its inclusion is promised. */
   | { type: "agreed"; round: number; name: ProposalName }

@@ -3,8 +3,14 @@
  * `hybe.ts` decides. Votes are counted once, when they are opened: no step tallies anew.
  */
 
-import { nameOf } from "./answers.ts";
-import { ANSWER, type EpochView, type ProposalName, type Verdict, type Vote } from "./effects.ts";
+import {
+  ANSWER,
+  type EpochView,
+  type ProposalName,
+  type RoundSettlement,
+  type Verdict,
+  type Vote,
+} from "./effects.ts";
 import { type Candidate, countVote, noCounts, opensVote, standingOf, voteDigest } from "./vote.ts";
 
 interface Held {
@@ -27,7 +33,7 @@ export class Round {
   private readonly told = new Set<string>();
   private judgedRanks = 0;
   private missingKnown: ProposalName[] | undefined;
-  private completeKnown: boolean | undefined;
+  private goodKnown: boolean | undefined;
   /** How many votes have come. */
   received = 0;
   /** How many votes are opened: only these count. */
@@ -92,15 +98,34 @@ export class Round {
     return this.heldToo.find((held) => held.rank === rank && held.hash === hash);
   }
 
-  /** The body is here and judged: it can be executed and recorded. */
+  /** The body is here and found good: it can be executed, recorded and handed on. */
   holds({ rank, hash }: ProposalName): boolean {
-    return this.find(rank, hash)?.verdict !== undefined;
+    return this.find(rank, hash)?.verdict === "yes";
   }
 
-  /** Step 8 includes it: here, and not found bad. */
-  usable({ rank, hash }: ProposalName): boolean {
-    const verdict = this.find(rank, hash)?.verdict;
-    return verdict !== undefined && verdict !== "no";
+  /** Bodies on which this rank abstained, to be judged anew: a record may have to include them. */
+  judgeAnew(): ProposalName[] {
+    const again: ProposalName[] = [];
+    for (const { rank, hash } of this.possible()) {
+      const held = this.find(rank, hash);
+      if (held?.verdict !== "abstain") continue;
+      held.verdict = undefined;
+      if (held === this.held[rank]) this.judgedRanks--;
+      again.push({ rank, hash });
+    }
+    return again;
+  }
+
+  /** Won, but found bad here: the copy is damaged, as validity is the same for everybody. */
+  discardDamaged(): ProposalName[] {
+    const damaged = this.won().filter(({ rank, hash }) => this.find(rank, hash)?.verdict === "no");
+    for (const { rank, hash } of damaged) {
+      if (this.held[rank]?.hash === hash) this.held[rank] = undefined;
+      const index = this.heldToo.findIndex((held) => held.rank === rank && held.hash === hash);
+      if (index >= 0) this.heldToo.splice(index, 1);
+    }
+    if (damaged.length > 0) this.changed();
+    return damaged;
   }
 
   /** Every member's proposal has arrived and is judged. */
@@ -114,15 +139,15 @@ export class Round {
     return this.missingKnown;
   }
 
-  /** The bodies of all that the record may have to include are here and judged. */
-  bodiesJudged(): boolean {
-    this.completeKnown ??= this.possible().every((name) => this.holds(name));
-    return this.completeKnown;
+  /** The bodies of all that the record may have to include are here and good. */
+  bodiesGood(): boolean {
+    this.goodKnown ??= this.possible().every((name) => this.holds(name));
+    return this.goodKnown;
   }
 
   private changed(): void {
     this.missingKnown = undefined;
-    this.completeKnown = undefined;
+    this.goodKnown = undefined;
   }
 
   // Votes.
@@ -248,11 +273,24 @@ export class Round {
     return this.select((candidate) => candidate.yes > 0 && this.standing(candidate) !== "lost");
   }
 
-  named(): ProposalName[] {
-    return this.select(() => true);
+  /**
+   * Step 8: what may have been agreed can be recorded. A yes counts as an answer only with its body
+   * here and found good, and a record includes one proposal a rank. Leaving out the answers that
+   * do not fit never helps: as w + R = N + 1, whenever R others are left the hash is lost already.
+   */
+  possibleFit(): boolean {
+    const names = this.possible();
+    const ranks = new Set(names.map(({ rank }) => rank));
+    return ranks.size === names.length && this.bodiesGood();
   }
 
-  /** By rank, at most one a rank among the won ones. */
+  /** With these in the record, everything else that a vote names is lost. */
+  settle(included: readonly ProposalName[]): RoundSettlement {
+    const hashes = new Set(included.map(({ hash }) => hash));
+    const lost = this.select(({ hash }) => !hashes.has(hash));
+    return { round: this.round, included, lost, votes: this.openedVotes() };
+  }
+
   private select(which: (candidate: Candidate) => boolean): ProposalName[] {
     const names: ProposalName[] = [];
     for (const ofRank of this.counts)
@@ -263,6 +301,10 @@ export class Round {
   noVotes(rank: number, hash: string): number {
     return this.counts[rank].find((candidate) => candidate.hash === hash)?.no ?? 0;
   }
+}
+
+function nameOf({ rank, hash }: Candidate): ProposalName {
+  return { rank, hash };
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
-import { BaashError, EXIT, type ExitCode } from "../base/errors.ts";
+import { BaashError, EXIT, type ExitCode, exitCodeOf } from "../base/errors.ts";
 import type { RankConfig } from "../config.ts";
 import { Intake } from "../gateway/intake.ts";
 import type { RankEvents } from "../rank/context.ts";
@@ -41,7 +41,7 @@ export async function runJob(config: RankConfig): Promise<ExitCode> {
     return await job.run(workload);
   } catch (error) {
     await job.fail(error);
-    return error instanceof BaashError ? error.exitCode : EXIT.software;
+    return exitCodeOf(error);
   }
 }
 
@@ -213,7 +213,7 @@ class Job {
         error instanceof BaashError ? error.message : String((error as Error)?.stack ?? error);
       process.stderr.write(`baash: ${text}\n`);
     }
-    const code = error instanceof BaashError ? error.exitCode : EXIT.software;
+    const code = exitCodeOf(error);
     // Before the epoch all ranks fail together and may part in peace; later one ends the job.
     if (this.rank === undefined) await this.transport.close(5000);
     else this.transport.abort(code);

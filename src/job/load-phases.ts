@@ -94,11 +94,12 @@ export class LoadPhases {
     const { sender } = this;
     const { workload: config, service } = this.options;
     const { rank, ranks } = service;
+    const treasury = await service.balance(0);
     const prepares = phase === "load" && this.phases.includes("run");
     this.phase = phase;
     this.ended = false;
     this.driver = new LoadDriver(service, {
-      workload: createWorkload({ config, phase, rank, ranks, sender }),
+      workload: createWorkload({ config, phase, rank, ranks, sender, treasury }),
       measurements: new Measurements({
         interval: config["measurement.interval"],
         latencyForEachError: config.reportlatencyforeacherror,
@@ -113,6 +114,7 @@ export class LoadPhases {
     const result = await this.driver.run();
     this.ended = true;
     this.options.onPhaseEnd();
+    this.driver = undefined;
     return result;
   }
 

@@ -288,14 +288,15 @@ export function scanBody(
   bodyLength: number,
   count: number,
   spansOut: Uint32Array,
+  spansAt = 0,
 ): Verdict {
   // Bounds `count` by what can lie there, so that a lie costs nothing.
   if (count === 0 || count * (4 + TXN_HEADER_BYTES) > bodyLength) return VERDICT.WRONG_COUNT;
-  if (count > BLOCK_TXNS_MAX || 2 * count > spansOut.length) return VERDICT.TOO_LARGE;
+  if (count > BLOCK_TXNS_MAX || 2 * (spansAt + count) > spansOut.length) return VERDICT.TOO_LARGE;
   const end = bodyOffset + bodyLength;
   if (end > bytes.length) return VERDICT.TRUNCATED;
   let at = bodyOffset;
-  for (let i = 0; i < 2 * count; i += 2) {
+  for (let i = 2 * spansAt; i < 2 * (spansAt + count); i += 2) {
     if (at + 4 > end) return VERDICT.WRONG_COUNT;
     const length = readU32(bytes, at);
     at += 4;
@@ -337,8 +338,51 @@ const checkSpans = new Uint32Array(2 * BLOCK_TXNS_MAX);
 const rootScratch = new Uint8Array(HASH_BYTES);
 
 /**
+ * Everything about a block that needs no hash: shape, header, counters, structure of each
+ * transaction. Leaves their spans at `spansOut` from transaction `spansAt` on.
+ */
+export function checkBlockStructure(
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  expectations: BlockExpectations,
+  spansOut: Uint32Array,
+  spansAt: number,
+  location: BlockLocation,
+): Verdict {
+  let verdict = locateBlock(bytes, offset, length, location);
+  if (verdict !== VERDICT.OK) return verdict;
+  const { headerOffset, txnCounter, bodyOffset, bodyLength } = location;
+  verdict = checkHeader(bytes, headerOffset, expectations);
+  if (verdict !== VERDICT.OK) return verdict;
+  if (txnCounter > expectations.transactionsMax) return VERDICT.TOO_LARGE;
+  verdict = scanBody(bytes, bodyOffset, bodyLength, txnCounter, spansOut, spansAt);
+  if (verdict !== VERDICT.OK) return verdict;
+  for (let i = 2 * spansAt; i < 2 * (spansAt + txnCounter); i += 2) {
+    verdict = checkTransaction(bytes, spansOut[i], spansOut[i + 1], expectations.chainId);
+    if (verdict !== VERDICT.OK) return verdict;
+  }
+  return VERDICT.OK;
+}
+
+/** Whether the header's Merkle root is `roots[rootAt ..]`, and its anchor a good one. */
+export function checkBlockRoot(
+  bytes: Uint8Array,
+  headerOffset: number,
+  roots: Uint8Array,
+  rootAt: number,
+  expectations: BlockExpectations,
+): Verdict {
+  const claimedAt = headerOffset + BLOCK_OFFSET.merkleRoot;
+  if (!equalRange(bytes, claimedAt, roots, rootAt, HASH_BYTES)) return VERDICT.WRONG_ROOT;
+  // Last, so that "wait for the anchor" is only said of a block that is good in all else.
+  return expectations.checkAnchor(bytes, headerOffset + BLOCK_OFFSET.anchor);
+}
+
+/**
  * Judges a block by its bytes and `expectations`, cheap checks first, and leaves its txnIDs (32 bytes
- * each) at idsOut[idsOffset]. `check` tells where its parts lie, and its hash.
+ * each) at idsOut[idsOffset]. `check` tells where its parts lie, and its hash. For many at once:
+ * queue/block-checking.
  */
 export function checkBlock(
   bytes: Uint8Array,
@@ -349,31 +393,17 @@ export function checkBlock(
   idsOffset: number,
   check: BlockCheck,
 ): Verdict {
-  let verdict = locateBlock(bytes, offset, length, check);
+  const verdict = checkBlockStructure(bytes, offset, length, expectations, checkSpans, 0, check);
   if (verdict !== VERDICT.OK) return verdict;
   const { headerOffset, txnCounter } = check;
-  verdict = checkHeader(bytes, headerOffset, expectations);
-  if (verdict !== VERDICT.OK) return verdict;
-  if (txnCounter > expectations.transactionsMax) return VERDICT.TOO_LARGE;
   if (idsOut.length - idsOffset < HASH_BYTES * txnCounter) return VERDICT.TOO_LARGE;
   blockHash(bytes, headerOffset, check.blockHash, 0);
   if (!hasLeadingZeros(check.blockHash, 0, expectations.difficulty)) {
     return VERDICT.PUZZLE_UNSOLVED;
   }
-  verdict = scanBody(bytes, check.bodyOffset, check.bodyLength, txnCounter, checkSpans);
-  if (verdict !== VERDICT.OK) return verdict;
-  for (let i = 0; i < 2 * txnCounter; i += 2) {
-    verdict = checkTransaction(bytes, checkSpans[i], checkSpans[i + 1], expectations.chainId);
-    if (verdict !== VERDICT.OK) return verdict;
-  }
   kernels.leafHashes(bytes, checkSpans, txnCounter, idsOut, idsOffset);
   kernels.merkleRoot(idsOut, idsOffset, txnCounter, rootScratch, 0);
-  const rootAt = headerOffset + BLOCK_OFFSET.merkleRoot;
-  if (!equalRange(bytes, rootAt, rootScratch, 0, HASH_BYTES)) {
-    return VERDICT.WRONG_ROOT;
-  }
-  // Last, so that "wait for the anchor" is only said of a block that is good in all else.
-  return expectations.checkAnchor(bytes, headerOffset + BLOCK_OFFSET.anchor);
+  return checkBlockRoot(bytes, headerOffset, rootScratch, 0, expectations);
 }
 
 function checkHeader(bytes: Uint8Array, at: number, expected: BlockExpectations): Verdict {

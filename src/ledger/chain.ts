@@ -5,10 +5,10 @@
  */
 import { assert } from "../base/assert.ts";
 import { fromHex, toHex } from "../base/bytes.ts";
+import { copyRange } from "../base/copy.ts";
 import { BaashError, EXIT } from "../base/errors.ts";
 import { kernels } from "../base/kernels.ts";
 import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
-import { chainHash } from "./block.ts";
 import { pack, scanMessagePack, unpackScanned } from "./codec.ts";
 import type { Genesis } from "./genesis.ts";
 import { CompactRange } from "./merkle.ts";
@@ -61,6 +61,10 @@ export class Chain {
   /** Chain hashes of the newest blocks, not yet in `tree`. */
   private readonly pending = new Uint8Array(32 * TREE_BATCH);
   private pendingCount = 0;
+  /** Chain hashes of blocks whose place is fixed and that wait to be executed. */
+  private ordered = new Uint8Array(32 * TREE_BATCH);
+  private orderedAt = 0;
+  private orderedCount = 0;
   /** Record hash → last settled round there, newest last. */
   private readonly anchors = new Map<string, number>();
 
@@ -84,19 +88,39 @@ export class Chain {
     return this.anchors.get(hash);
   }
 
-  /** Fixes a block's height and parent and runs its transactions. `outcomes` gets a byte each. */
-  executeBlock(
-    block: PlacedBlock,
-    hash: Uint8Array,
-    hashOffset: number,
-    round: number,
-    outcomes: Uint8Array,
-  ): void {
+  /**
+   * Fixes height and parent of the next `count` blocks, whose hashes lie one after the other. Each
+   * is then executed, in this order.
+   */
+  orderBlocks(hashes: Uint8Array, count: number): void {
+    assert(this.orderedAt === this.orderedCount, "blocks that were ordered are executed first");
+    if (this.ordered.length < 32 * count) this.ordered = new Uint8Array(32 * count);
+    kernels.hashChain(hashes, count, this.tip, this.height + 1, this.ordered, 0);
+    this.orderedAt = 0;
+    this.orderedCount = count;
+  }
+
+  /** Runs the transactions of the next ordered block. `outcomes` gets a byte each. */
+  executeBlock(block: PlacedBlock, round: number, outcomes: Uint8Array): void {
+    assert(this.orderedAt < this.orderedCount, "a block is ordered before it is executed");
+    const at = 32 * this.orderedAt++;
     this.height++;
-    chainHash(hash, hashOffset, this.tip, 0, this.height, this.tip, 0);
-    this.pending.set(this.tip, 32 * this.pendingCount++);
+    copyRange(this.ordered, at, 32, this.tip, 0);
+    copyRange(this.ordered, at, 32, this.pending, 32 * this.pendingCount++);
     if (this.height % TREE_BATCH === 0 || this.pendingCount === TREE_BATCH) this.growTree();
-    this.state.executeBlock({ ...block, round, chainHash: this.tip, outcomes });
+    const { bytes, bodyOffset, bodyLength, count, ids, idsOffset } = block;
+    const chainHash = this.tip;
+    this.state.executeBlock({
+      bytes,
+      bodyOffset,
+      bodyLength,
+      count,
+      ids,
+      idsOffset,
+      round,
+      chainHash,
+      outcomes,
+    });
   }
 
   endRound(round: number): void {

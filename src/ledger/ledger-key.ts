@@ -31,7 +31,11 @@ export function ledgerKeyPath(
 
 /** Creates the file, synced, mode 0600; never overwrites one. */
 export function createLedgerKeyFile(path: string, privateKey: KeyObject): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw unwritable(path, cause);
+  }
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   let file: number;
   try {

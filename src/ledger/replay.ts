@@ -130,7 +130,8 @@ function replayProposal(
     refuse(verdict, round, proposal.rank, `block ${index}`);
     const { bodyOffset, bodyLength, txnCounter, blockHash } = check;
     const placed = { bytes: block, bodyOffset, bodyLength, count: txnCounter, ids, idsOffset: 0 };
-    chain.executeBlock(placed, blockHash, 0, round, outcomes);
+    chain.orderBlocks(blockHash, 1);
+    chain.executeBlock(placed, round, outcomes);
     onBlock?.({ round, rank: proposal.rank, index }, outcomes.subarray(0, txnCounter));
   }
 }

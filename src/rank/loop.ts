@@ -278,9 +278,15 @@ export class RankLoop {
       const verdict = checkProposal(proposal.value, expected, this.hashes);
       if (verdict !== VERDICT.OK) return this.drop(verdictName(verdict));
       const mac = envelope.subarray(1, ENVELOPE_BYTES);
-      const held = proposals.hold(proposal.value, { mac, hash, blockHashes: this.hashes });
+      const held = proposals.hold(proposal.value, {
+        mac,
+        hash,
+        blockHashes: this.hashes,
+        source: envelope,
+      });
       // No room now: it counts as not received, and is pulled when it is needed.
       if (held === undefined) return this.drop("INCOMING_FULL");
+      if (this.performer.cameAgain(name)) return;
     }
     this.take({ type: "proposal", ...name });
   }

@@ -2,7 +2,7 @@
  * How the ranks of a job open one ledger directory together and replay it: rank 0 first, since it
  * may have to make the ledger. The real rank and the simulator run this very code.
  */
-import { BaashError, EXIT } from "../base/errors.ts";
+import { BaashError, EXIT, type ExitCode, exitCodeOf } from "../base/errors.ts";
 import { Chain } from "../ledger/chain.ts";
 import type { Genesis } from "../ledger/genesis.ts";
 import { step } from "../ledger/replay.ts";
@@ -25,10 +25,12 @@ export async function openTogether(parts: {
       failure = error;
     }
   }
-  const word = Uint8Array.of(failure === undefined ? 1 : 0);
+  const word = Uint8Array.of(failure === undefined ? EXIT.ok : exitCodeOf(failure));
   const [first] = await parts.handshake.gather("opening the ledger directory", word, 16);
   if (failure !== undefined) throw failure;
-  if (first[0] !== 1) throw new BaashError("OTHER_RANK_FAILED", "", { exitCode: EXIT.unavailable });
+  // The same code everywhere: mpirun answers with that of any rank.
+  const exitCode = first[0] as ExitCode;
+  if (exitCode !== EXIT.ok) throw new BaashError("OTHER_RANK_FAILED", "", { exitCode });
   return opened ?? (await parts.openNext());
 }
 

@@ -4,6 +4,7 @@
  */
 import { assert, unreachable } from "../base/assert.ts";
 import { fromHex, toHex } from "../base/bytes.ts";
+import { copyRange } from "../base/copy.ts";
 import { BaashError, errorCode } from "../base/errors.ts";
 import type {
   Decided,
@@ -20,7 +21,7 @@ import type { LedgerRecord } from "../ledger/record.ts";
 import { readNext, replayRounds, settledBy } from "../ledger/replay.ts";
 import { isTransient, VERDICT, type Verdict, verdictName } from "../ledger/verdict.ts";
 import { BLOCK_TXNS_MAX, SEGMENT_RECORDS, UNRECORDED_ROUNDS_MAX } from "../limits.ts";
-import { checkBlocks } from "../queue/block-checking.ts";
+import { bodiesMatch, checkBlocks } from "../queue/block-checking.ts";
 import { NONE } from "../queue/keyed-fifo.ts";
 import type { RankContext } from "./context.ts";
 import { draftRound } from "./draft.ts";
@@ -45,6 +46,8 @@ export class Performer {
   private nextTicket = 1;
   /** Proposals whose anchor is not known here yet: waited for, then ⊥, never no. */
   private readonly awaitingAnchor = new Set<HeldProposal>();
+  /** Proposals whose bodies came damaged, and their rounds: asked for again. */
+  private readonly awaitingBody = new Map<string, number>();
   /** Records read from storage and not executed yet, by slot. */
   private readonly readRecords = new Map<number, LedgerRecord>();
   private appending = false;
@@ -85,6 +88,8 @@ export class Performer {
         return this.send(effect.to, MESSAGE.pull, encodePull(effect.pull));
       case "send-body":
         return this.sendBody(effect.to, effect.round, effect.name);
+      case "discard":
+        return this.discard(effect.round, effect.name);
       case "send-decided": {
         const to = effect.to === "all" ? this.others : [effect.to];
         return this.send(to, MESSAGE.decided, encodeDecided(effect.decided));
@@ -210,6 +215,11 @@ export class Performer {
     if (held !== undefined) this.rank.transport.send(to, this.rank.proposals.envelope(held));
   }
 
+  private discard(round: number, name: ProposalName): void {
+    const held = this.rank.proposals.get(round, name.rank, name.hash);
+    if (held !== undefined) this.rank.proposals.drop(held);
+  }
+
   // Step 3.
 
   private validate(round: number, rank: number, hash: string): void {
@@ -247,6 +257,7 @@ export class Performer {
     const held = this.endCheck(ticket);
     if (held === undefined) return;
     held.checked = verdict === VERDICT.OK;
+    if (!held.checked && this.damagedOnTheWay(held)) return;
     if (!held.checked)
       this.rank.events.onAlert({ code: "BAD_BLOCK", message: this.describe(held, verdict) });
     const answer = held.checked ? "yes" : isTransient(verdict) ? "abstain" : "no";
@@ -257,7 +268,33 @@ export class Performer {
   checkFailed(ticket: number, error: unknown): void {
     const held = this.endCheck(ticket);
     this.rank.events.onAlert({ code: "VALIDATION_EXCEPTION", message: String(error) });
-    if (held !== undefined) this.judged(held.round, held.rank, held.hash, "abstain");
+    if (held !== undefined && !this.damagedOnTheWay(held))
+      this.judged(held.round, held.rank, held.hash, "abstain");
+  }
+
+  /**
+   * Bodies that are not those of the headers count as not received, as if they had never come: ⊥,
+   * never no. They are asked for once; later their record brings them.
+   */
+  private damagedOnTheWay(held: HeldProposal): boolean {
+    if (bodiesMatch(held.slots, this.rank.incoming)) return false;
+    const { round, rank, hash } = held;
+    this.rank.events.onAlert({
+      code: "DAMAGED_BODY",
+      message: this.describe(held, VERDICT.WRONG_ROOT),
+    });
+    this.rank.proposals.drop(held);
+    this.awaitingBody.set(`${rank} ${hash}`, round);
+    const pull = { round, vote: false, force: false, bodies: [{ rank, hash }] };
+    this.send([rank], MESSAGE.pull, encodePull(pull));
+    return true;
+  }
+
+  /** A proposal is held now. True when it is one that came damaged before: it is judged here. */
+  cameAgain({ round, rank, hash }: ProposalName & { round: number }): boolean {
+    if (!this.awaitingBody.delete(`${rank} ${hash}`)) return false;
+    this.validate(round, rank, hash);
+    return true;
   }
 
   private endCheck(ticket: number): HeldProposal | undefined {
@@ -346,6 +383,12 @@ export class Performer {
     );
   }
 
+  /** The round is settled. The writer may still read its blocks. */
+  private forget(round: number): void {
+    if (this.appending) this.forgetLater.push(round);
+    else this.rank.proposals.forget(round);
+  }
+
   /** The writer no longer reads the blocks of rounds that were settled meanwhile. */
   private appendEnded(): void {
     this.appending = false;
@@ -396,7 +439,7 @@ export class Performer {
   // Step 7.
 
   private finalize(effect: Extract<Effect, { type: "finalize" }>): void {
-    const { chain, proposals, own, session, core } = this.rank;
+    const { chain, own, session, core } = this.rank;
     if (effect.slot % SEGMENT_RECORDS === 0) {
       this.segmentParents.set(effect.slot / SEGMENT_RECORDS, fromHex(chain.hash));
     }
@@ -415,8 +458,8 @@ export class Performer {
     for (const { round } of effect.rounds) {
       for (const held of this.awaitingAnchor)
         if (held.round <= round) this.awaitingAnchor.delete(held);
-      if (this.appending) this.forgetLater.push(round);
-      else proposals.forget(round);
+      for (const [name, of] of this.awaitingBody) if (of <= round) this.awaitingBody.delete(name);
+      this.forget(round);
     }
     if (settledOwn.length > 0) this.retryDelayMs = 0;
     this.anchorsChanged();
@@ -424,31 +467,50 @@ export class Performer {
   }
 
   private execute(round: number, order: readonly ProposalName[]): void {
-    const { chain, proposals, incoming, own, session } = this.rank;
-    const { bytes, ids } = incoming.fifo;
+    const { chain, proposals } = this.rank;
+    const all: HeldProposal[] = [];
+    let blocks = 0;
     for (const { rank, hash } of order) {
       const held = proposals.get(round, rank, hash);
       assert(held !== undefined, `the proposal of rank ${rank} in round ${round} is held`);
       this.ensureChecked(held);
-      for (const [index, slot] of held.slots.entries()) {
-        const at = incoming.messageOffset(slot);
-        locateBlock(bytes, at, incoming.messageLength(slot), location);
-        const { bodyOffset, bodyLength, txnCounter } = location;
-        const block = {
-          bytes,
-          bodyOffset,
-          bodyLength,
-          count: txnCounter,
-          ids: bytes,
-          idsOffset: incoming.idsOffset(slot),
-        };
-        chain.executeBlock(block, ids, 32 * slot, round, this.outcomes);
-        this.blocksFinal++;
-        this.transactionsFinal += txnCounter;
-        if (rank === session.self) own.executed(round, index, this.outcomes.slice(0, txnCounter));
+      all.push(held);
+      blocks += held.slots.length;
+    }
+    this.orderBlocks(all, blocks);
+    for (const held of all) this.executeProposal(held);
+    chain.endRound(round);
+  }
+
+  /** Fixes the place of every block of a round at once: their hashes form one chain. */
+  private orderBlocks(all: readonly HeldProposal[], blocks: number): void {
+    const { ids } = this.rank.incoming.fifo;
+    const hashes = new Uint8Array(32 * blocks);
+    let at = 0;
+    for (const { slots } of all) {
+      for (const slot of slots) {
+        copyRange(ids, 32 * slot, 32, hashes, at);
+        at += 32;
       }
     }
-    chain.endRound(round);
+    this.rank.chain.orderBlocks(hashes, blocks);
+  }
+
+  private executeProposal(held: HeldProposal): void {
+    const { chain, incoming, own, session } = this.rank;
+    const { bytes } = incoming.fifo;
+    for (let index = 0; index < held.slots.length; index++) {
+      const slot = held.slots[index];
+      locateBlock(bytes, incoming.messageOffset(slot), incoming.messageLength(slot), location);
+      const { bodyOffset, bodyLength, txnCounter: count } = location;
+      const idsOffset = incoming.idsOffset(slot);
+      const block = { bytes, bodyOffset, bodyLength, count, ids: bytes, idsOffset };
+      chain.executeBlock(block, held.round, this.outcomes);
+      this.blocksFinal++;
+      this.transactionsFinal += count;
+      if (held.rank === session.self)
+        own.executed(held.round, index, this.outcomes.slice(0, count));
+    }
   }
 
   /** A record may include what this rank abstained on: it judges it now, before it executes it. */
@@ -487,6 +549,8 @@ export class Performer {
   private returned(round: number): void {
     const count = this.rank.own.giveBack(round);
     if (count > 0) this.scheduleRetry();
+    // Built after its round was settled: nobody comes back to it.
+    if (round <= this.rank.chain.settledRound) this.forget(round);
   }
 
   private scheduleRetry(): void {

@@ -4,9 +4,10 @@
  */
 import { assert } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
+import { kernels } from "../base/kernels.ts";
 import { createBlockLocation, idsOffsetOf, locateBlock } from "../ledger/block.ts";
 import { encodeProposalParts, type Proposal } from "../ledger/proposal.ts";
-import { type BlockQueue, INCOMING_PENDING } from "../queue/block-queue.ts";
+import type { BlockQueue } from "../queue/block-queue.ts";
 import { ENVELOPE_BYTES, MESSAGE } from "./envelope.ts";
 
 export interface HeldProposal {
@@ -49,19 +50,23 @@ export class ProposalTable {
   /** Copies the blocks into the incoming queue. Undefined when it has no room: try again later. */
   hold(
     proposal: Proposal,
-    options: { mac: Uint8Array; hash: Uint8Array; blockHashes: Uint8Array },
+    options: { mac: Uint8Array; hash: Uint8Array; blockHashes: Uint8Array; source: Uint8Array },
   ): HeldProposal | undefined {
     const { header, blocks } = proposal;
+    const { source } = options;
     const slots: number[] = [];
+    const triples = new Uint32Array(3 * blocks.length);
     for (const [index, block] of blocks.entries()) {
       locateBlock(block, 0, block.length, location);
-      const slot = this.place(block, 0, block.length, location.txnCounter);
-      if (slot < 0 || !this.commit(slot, options.blockHashes, index, header.rank, header.round)) {
-        this.release(slots);
-        return undefined;
-      }
-      slots.push(slot);
+      const slot = this.reserve(block.length, location.txnCounter, slots);
+      if (slot < 0) return undefined;
+      // Blocks are views into the message that came: one call copies them all.
+      triples[3 * index] = block.byteOffset - source.byteOffset;
+      triples[3 * index + 1] = this.incoming.messageOffset(slot);
+      triples[3 * index + 2] = block.length;
     }
+    kernels.scatter(source, this.incoming.fifo.bytes, triples, blocks.length);
+    if (!this.commit(slots, options.blockHashes, header)) return undefined;
     return this.keep({
       round: header.round,
       rank: header.rank,
@@ -85,40 +90,45 @@ export class ProposalTable {
     blockHashes: Uint8Array,
   ): HeldProposal | undefined {
     const slots: number[] = [];
+    const triples = new Uint32Array(3 * sources.length);
     for (const [index, source] of sources.entries()) {
-      const at = outgoing.messageOffset(source);
       const length = outgoing.messageLength(source);
       const count = outgoing.fifo.words[4 * source + 1];
-      const slot = this.place(outgoing.fifo.bytes, at, length, count);
-      if (slot < 0 || !this.commit(slot, blockHashes, index, held.rank, held.round)) {
-        this.release(slots);
-        return undefined;
-      }
-      const ids = at + idsOffsetOf(length);
-      const { bytes } = this.incoming.fifo;
-      bytes.set(outgoing.fifo.bytes.subarray(ids, ids + 32 * count), this.incoming.idsOffset(slot));
-      slots.push(slot);
+      const slot = this.reserve(length, count, slots);
+      if (slot < 0) return undefined;
+      // Message and txnIDs lie one behind the other in both queues.
+      triples[3 * index] = outgoing.messageOffset(source);
+      triples[3 * index + 1] = this.incoming.messageOffset(slot);
+      triples[3 * index + 2] = idsOffsetOf(length) + 32 * count;
     }
+    kernels.scatter(outgoing.fifo.bytes, this.incoming.fifo.bytes, triples, sources.length);
+    if (!this.commit(slots, blockHashes, held)) return undefined;
     return this.keep({ ...held, slots, checked: true, checking: false, dropped: false });
   }
 
-  private place(bytes: Uint8Array, at: number, length: number, txnCount: number): number {
-    const slot = this.incoming.reserve(length, txnCount);
-    if (slot < 0) return slot;
-    this.incoming.fifo.bytes.set(
-      bytes.subarray(at, at + length),
-      this.incoming.messageOffset(slot),
-    );
+  /** Answers a negative number, with nothing reserved any more, when the queue is full. */
+  private reserve(bytes: number, txnCount: number, slots: number[]): number {
+    const slot = this.incoming.reserve(bytes, txnCount);
+    if (slot >= 0) slots.push(slot);
+    else for (const reserved of slots) this.incoming.fifo.discard(reserved);
     return slot;
   }
 
-  private commit(slot: number, hashes: Uint8Array, index: number, rank: number, round: number) {
+  /** All or nothing: a block that is there already is a replay, and so is its proposal. */
+  private commit(
+    slots: readonly number[],
+    hashes: Uint8Array,
+    origin: { rank: number; round: number },
+  ): boolean {
     const { fifo } = this.incoming;
-    fifo.words[4 * slot] = rank;
-    fifo.words[4 * slot + 1] = round % 0x7fff_ffff;
-    if (fifo.commit(slot, INCOMING_PENDING, hashes, 32 * index) >= 0) return true;
-    fifo.discard(slot); // the same block is there already: a replay
-    return false;
+    for (const [index, slot] of slots.entries()) {
+      this.incoming.setOrigin(slot, origin);
+      if (this.incoming.commit(slot, hashes, 32 * index) >= 0) continue;
+      this.release(slots.slice(0, index));
+      for (const rest of slots.slice(index)) fifo.discard(rest);
+      return false;
+    }
+    return true;
   }
 
   private keep(held: HeldProposal): HeldProposal {

@@ -3,8 +3,8 @@
  * names the rule; the ledger on the disk (log-oracle.ts) is what everything is held against.
  */
 import { toHex } from "../base/bytes.ts";
-import { outcomeName } from "../ledger/receipt.ts";
 import type { Chain } from "../ledger/chain.ts";
+import { outcomeName } from "../ledger/receipt.ts";
 import { decodeVote, ENVELOPE_BYTES, MESSAGE } from "../rank/envelope.ts";
 import type { LogOracle } from "./log-oracle.ts";
 import { Violation } from "./trace.ts";
@@ -43,16 +43,28 @@ export class Checkers {
     const { slot, hash } = chain;
     const record = this.oracle.records[slot];
     if (record === undefined) {
-      throw new Violation("S2", `${name} calls slot ${slot} final, storage ends at ${this.oracle.head?.slot}`);
+      throw new Violation(
+        "S2",
+        `${name} calls slot ${slot} final, storage ends at ${this.oracle.head?.slot}`,
+      );
     }
     if (record.hash !== hash) {
-      throw new Violation("S1", `${name} has ${hash.slice(0, 8)} in slot ${slot}, storage ${record.hash.slice(0, 8)}`);
+      throw new Violation(
+        "S1",
+        `${name} has ${hash.slice(0, 8)} in slot ${slot}, storage ${record.hash.slice(0, 8)}`,
+      );
     }
     if (record.height !== chain.height) {
-      throw new Violation("S8", `${name} has height ${chain.height} at slot ${slot}, it is ${record.height}`);
+      throw new Violation(
+        "S8",
+        `${name} has height ${chain.height} at slot ${slot}, it is ${record.height}`,
+      );
     }
     if (record.settledRound !== chain.settledRound) {
-      throw new Violation("S8", `${name} has settled round ${chain.settledRound} at slot ${slot}, it is ${record.settledRound}`);
+      throw new Violation(
+        "S8",
+        `${name} has settled round ${chain.settledRound} at slot ${slot}, it is ${record.settledRound}`,
+      );
     }
     if (record.effectsDigest !== chain.effectsDigest) {
       throw new Violation("S7", `${name} has other effects than the model at slot ${slot}`);
@@ -68,12 +80,18 @@ export class Checkers {
     const root = toHex(chain.state.root());
     const known = this.roots.get(chain.slot);
     if (known !== undefined && known !== root) {
-      throw new Violation("S7", `${name} has another state root than its peers at slot ${chain.slot}`);
+      throw new Violation(
+        "S7",
+        `${name} has another state root than its peers at slot ${chain.slot}`,
+      );
     }
     this.roots.set(chain.slot, root);
     const supply = chain.genesis.supply;
     if (chain.state.total() !== supply) {
-      throw new Violation("S7", `${name} has ${chain.state.total()} of ${supply} at slot ${chain.slot}`);
+      throw new Violation(
+        "S7",
+        `${name} has ${chain.state.total()} of ${supply} at slot ${chain.slot}`,
+      );
     }
   }
 
@@ -108,7 +126,10 @@ export class Checkers {
     if (logged === undefined || !logged.outcomes.includes(outcome)) {
       const told = outcomeName(outcome);
       const has = logged?.outcomes.map(outcomeName).join() ?? "nothing";
-      throw new Violation("S11", `${name} tells ${told} as final of ${id.slice(0, 8)}, the log has ${has}`);
+      throw new Violation(
+        "S11",
+        `${name} tells ${told} as final of ${id.slice(0, 8)}, the log has ${has}`,
+      );
     }
     let told = this.toldFinal.get(id);
     if (told === undefined) this.toldFinal.set(id, (told = new Set()));
@@ -142,7 +163,10 @@ export class Checkers {
       if (text?.join() !== wanted.join()) throw new Violation("S7", `record ${key} differs`);
     }
     if (chain.state.size().records !== model.records.size) {
-      throw new Violation("S7", `${chain.state.size().records} records, the model has ${model.records.size}`);
+      throw new Violation(
+        "S7",
+        `${chain.state.size().records} records, the model has ${model.records.size}`,
+      );
     }
     for (const [id, outcomes] of this.toldFinal) {
       const logged = oracle.transactions.get(id);

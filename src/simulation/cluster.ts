@@ -4,6 +4,7 @@
  */
 import { Random } from "../base/random.ts";
 import { createGenesis, type Genesis } from "../ledger/genesis.ts";
+import { answersMin } from "../ledger/judge.ts";
 import { replayLedger } from "../rank/opening.ts";
 import { type DiskFault, type DiskStep, SimulatedDisk } from "../storage/simulated-disk.ts";
 import { StorageService } from "../storage/storage-service.ts";
@@ -148,7 +149,8 @@ class Cluster {
   async run(): Promise<void> {
     const { plan, clock, world } = this;
     this.job = this.startJob(plan.ranks);
-    for (const incident of plan.incidents) clock.schedule(incident.atMs, () => this.happen(incident));
+    for (const incident of plan.incidents)
+      clock.schedule(incident.atMs, () => this.happen(incident));
     clock.schedule(plan.faultsUntilMs, () => this.makePeace());
     this.supervise();
     this.load();
@@ -174,10 +176,11 @@ class Cluster {
     if (--this.stepsToCrash === 0) {
       return { delayMs, crash: "power", happens: this.stepCrashAfter };
     }
-    const changes = ["create", "write", "syncFile", "link", "syncDirectory"].includes(step.step);
-    if (!this.world.faulty || !changes) return { delayMs };
-    const { eio, enospc, spike, spikeMsMax } = plan.storage;
+    if (!this.world.faulty) return { delayMs };
+    const { eio, readEio, enospc, spike, spikeMsMax } = plan.storage;
     const chance = diskRandom.nextFloat();
+    const changes = ["create", "write", "syncFile", "link", "syncDirectory"].includes(step.step);
+    if (!changes) return chance < readEio ? { delayMs, code: "EIO" } : { delayMs };
     const happens = step.step === "link" && diskRandom.nextFloat() < 0.5;
     if (chance < eio) return { delayMs, code: "EIO", happens };
     if (chance < eio + enospc && step.step === "write") return { delayMs, code: "ENOSPC" };
@@ -231,9 +234,20 @@ class Cluster {
     switch (incident.kind) {
       case "rank-crash":
         // Before the epoch a job ends with its first dead rank.
-        if (job.up && job.live.length === job.ranks.length && job.ranks.length > 1) {
-          job.crash(incident.rank, incident.host);
-        } else this.endJobs(incident.host);
+        if (!job.up || job.live.length <= 1) this.endJobs(incident.host);
+        else if (job.ranks[incident.rank].alive) job.crash(incident.rank, incident.host);
+        return;
+      case "partition": {
+        if (!job.up) return;
+        const others = job.ranks
+          .map(({ rank }) => rank)
+          .filter((rank) => !incident.ranks.includes(rank));
+        job.network.partition(incident.ranks, others);
+        this.clock.after(incident.forMs, () => job.network.heal());
+        return;
+      }
+      case "freeze-rank":
+        if (job.up) job.ranks[incident.rank].clock.freeze(incident.forMs);
         return;
       case "job-crash":
         if (incident.power) this.losePower();
@@ -270,7 +284,12 @@ class Cluster {
     this.trace.add("faults end");
     this.world.faulty = false;
     this.stepsToCrash = Number.POSITIVE_INFINITY;
-    for (const job of [this.job, ...this.newcomers]) job.applyFaults();
+    // Fewer than R members cannot go on (protocol.md, step 8): whoever watches starts the job again.
+    if (this.job.live.length < answersMin(this.job.ranks.length)) this.endJobs(false);
+    for (const job of [this.job, ...this.newcomers]) {
+      job.network.heal();
+      job.applyFaults();
+    }
   }
 
   // Load.
@@ -323,7 +342,10 @@ class Cluster {
     });
     const head = world.checkers.oracle.head?.slot;
     this.fail(
-      new Violation("L2", `after ${LIVENESS_MS} ms of peace ${open} transactions have no answer (storage ends at slot ${head}; job ${job.number}, ended ${job.ended})\n  ${ranks.join("\n  ")}`),
+      new Violation(
+        "L2",
+        `after ${LIVENESS_MS} ms of peace ${open} transactions have no answer (storage ends at slot ${head}; job ${job.number}, ended ${job.ended})\n  ${ranks.join("\n  ")}`,
+      ),
     );
   }
 
@@ -334,14 +356,19 @@ class Cluster {
     for (const { name, chain } of this.job.live) this.world.checkers.root(name, chain!);
     for (const job of this.newcomers) {
       if (job.ended !== "LEDGER_IN_USE" && this.plan.scenario === "second-job")
-        this.fail(new Violation("S9", `the second job ended with ${job.ended}, not with LEDGER_IN_USE`));
+        this.fail(
+          new Violation("S9", `the second job ended with ${job.ended}, not with LEDGER_IN_USE`),
+        );
     }
   }
 
   private async stopCleanly(): Promise<void> {
     const { job, clock } = this;
     for (const { loop } of job.live) loop!.drain();
-    await clock.run(clock.now() + LIVENESS_MS, () => this.failed || job.live.every(({ sealed }) => sealed));
+    await clock.run(
+      clock.now() + LIVENESS_MS,
+      () => this.failed || job.live.every(({ sealed }) => sealed),
+    );
     if (this.failed) return;
     if (!job.live.every(({ sealed }) => sealed)) {
       const rest = job.live.filter(({ sealed }) => !sealed).map(({ name }) => name);
@@ -355,7 +382,8 @@ class Cluster {
   private checkLeaks(): void {
     for (const process of this.job.live) {
       const leaks = process.leaks();
-      if (leaks.length > 0) this.fail(new Violation("QUEUE", `${process.name} keeps ${leaks.join(", ")}`));
+      if (leaks.length > 0)
+        this.fail(new Violation("QUEUE", `${process.name} keeps ${leaks.join(", ")}`));
     }
   }
 

@@ -42,7 +42,8 @@ export class SimulatedJob {
     const events = {
       onStarted: (process: RankProcess) => this.started(process),
       onStartFailed: (process: RankProcess, error: unknown) => this.startFailed(process, error),
-      onHalt: (process: RankProcess, code: string, reason: string) => this.halted(process, code, reason),
+      onHalt: (process: RankProcess, code: string, reason: string) =>
+        this.halted(process, code, reason),
     };
     this.ranks = Array.from({ length: size }, (_, rank) => {
       const transport = this.network.endpoint(rank);
@@ -69,7 +70,10 @@ export class SimulatedJob {
 
   /** All ranks take part. */
   get up(): boolean {
-    return this.ended === undefined && this.ranks.every(({ loop, alive }) => !alive || loop !== undefined);
+    return (
+      this.ended === undefined &&
+      this.ranks.every(({ loop, alive }) => !alive || loop !== undefined)
+    );
   }
 
   private started(process: RankProcess): void {
@@ -82,7 +86,9 @@ export class SimulatedJob {
     const code = errorCode(error);
     this.world.trace.add(`${process.name} does not start: ${code}`);
     if (code === "UNKNOWN")
-      this.world.fail(new Violation("CRASH", `${process.name} does not start: ${String(error)}`, error));
+      this.world.fail(
+        new Violation("CRASH", `${process.name} does not start: ${String(error)}`, error),
+      );
     // The first rank knows why; what the others say follows from it.
     if (this.ended === undefined || process.rank === 0) this.ended = code;
     process.kill(false);

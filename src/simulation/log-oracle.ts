@@ -94,14 +94,21 @@ export class LogOracle {
       storageDifficulty: this.genesis.storageDifficulty,
     });
     if (!record.ok) {
-      throw new Violation("S12", `slot ${slot} holds what nobody can read: ${verdictName(record.verdict)}`);
+      throw new Violation(
+        "S12",
+        `slot ${slot} holds what nobody can read: ${verdictName(record.verdict)}`,
+      );
     }
     const { header, body, hash } = record.value;
     const counts = judgeRecord(chain, record.value, bytes).counts;
     if (counts) this.execute(record.value);
-    if (counts && body.kind === "QUORUM") for (const round of body.rounds) this.checkQuorum(slot, round);
+    if (counts && body.kind === "QUORUM")
+      for (const round of body.rounds) this.checkQuorum(slot, round);
     if (header.heightBefore !== chain.height && counts) {
-      throw new Violation("S8", `slot ${slot} says height ${header.heightBefore}, it is ${chain.height}`);
+      throw new Violation(
+        "S8",
+        `slot ${slot} says height ${header.heightBefore}, it is ${chain.height}`,
+      );
     }
     chain.height = this.model.height;
     chain.advance(slot, toHex(hash));
@@ -117,7 +124,9 @@ export class LogOracle {
       effectsDigest: this.model.effectsDigest,
       members: chain.ranks,
     });
-    this.trace.add(`durable ${header.kind} slot ${slot} rounds ${header.firstRound}-${header.lastRound} ${toHex(hash, 0, 4)}`);
+    this.trace.add(
+      `durable ${header.kind} slot ${slot} rounds ${header.firstRound}-${header.lastRound} ${toHex(hash, 0, 4)}`,
+    );
   }
 
   private execute(record: LedgerRecord): void {
@@ -125,7 +134,10 @@ export class LogOracle {
     const slot = record.header.slot;
     for (const round of settledBy(record)) {
       if (round.round !== chain.settledRound + 1) {
-        throw new Violation("S8", `slot ${slot} settles round ${round.round} after ${chain.settledRound}`);
+        throw new Violation(
+          "S8",
+          `slot ${slot} settles round ${round.round} after ${chain.settledRound}`,
+        );
       }
       for (let place = 0; place < chain.ranks; place++) {
         const rank = (round.round + place) % chain.ranks;
@@ -190,7 +202,10 @@ export class LogOracle {
         if (answerOf(answer) === ANSWER.YES && hashIndexOf(answer) === 0) yes++;
       }
       if (yes <= ranks / 2) {
-        throw new Violation("S4", `slot ${slot} includes rank ${rank} with ${yes} of ${ranks} votes`);
+        throw new Violation(
+          "S4",
+          `slot ${slot} includes rank ${rank} with ${yes} of ${ranks} votes`,
+        );
       }
     }
   }

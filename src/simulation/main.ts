@@ -20,7 +20,8 @@ interface Flags {
 
 function whole(text: string): number {
   const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError("a whole number, please");
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new InvalidArgumentError("a whole number, please");
   return value;
 }
 
@@ -30,7 +31,9 @@ const program = new Command("simulation")
   .addOption(new Option("--seeds <n>", "run so many seeds").argParser(whole))
   .addOption(new Option("--from <n>", "first of many seeds").argParser(whole).default(1))
   .addOption(new Option("--ranks <n>", "ranks of the job (default: by the seed)").argParser(whole))
-  .addOption(new Option("--scenario <name>", "family of faults (default: by the seed)").choices(SCENARIOS))
+  .addOption(
+    new Option("--scenario <name>", "family of faults (default: by the seed)").choices(SCENARIOS),
+  )
   .addOption(new Option("--trace", "print every event").default(false))
   .addOption(new Option("--keep-going", "go on after a failure").default(false));
 
@@ -79,17 +82,22 @@ async function main(flags: Flags): Promise<number> {
       ...(flags.scenario !== undefined && { scenario: flags.scenario }),
       ...(flags.ranks !== undefined && { ranks: flags.ranks }),
     });
-    const print = flags.trace ? (line: string) => void process.stdout.write(`${line}\n`) : undefined;
+    const print = flags.trace
+      ? (line: string) => void process.stdout.write(`${line}\n`)
+      : undefined;
     const report = await simulate(plan, { print });
     done++;
     sums.virtualMs += report.virtualMs;
     sums.events += report.events;
     sums.slots += report.slots;
     sums.accepted += report.counts.accepted;
-    for (const [kind, n] of Object.entries(report.kinds)) kinds.set(kind, (kinds.get(kind) ?? 0) + n);
+    for (const [kind, n] of Object.entries(report.kinds))
+      kinds.set(kind, (kinds.get(kind) ?? 0) + n);
     if (one) process.stdout.write(`${describe(report)}\n`);
     else if (process.stderr.isTTY || done % 25 === 0)
-      process.stderr.write(`${process.stderr.isTTY ? "\r" : ""}${done} of ${count} seeds, ${failed.length} failed${process.stderr.isTTY ? "" : "\n"}`);
+      process.stderr.write(
+        `${process.stderr.isTTY ? "\r" : ""}${done} of ${count} seeds, ${failed.length} failed${process.stderr.isTTY ? "" : "\n"}`,
+      );
     if (report.violation === undefined) continue;
     failed.push(seed);
     sayFailure(report, flags);

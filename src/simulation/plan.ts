@@ -17,6 +17,12 @@ export const SCENARIOS = [
   "storage",
   /** A rank dies for good. */
   "rank-crash",
+  /** Ranks that are cut off from the others for a while, or frozen; storage is in reach. */
+  "partition",
+  /** Messages that come twice, or with a bit flipped. */
+  "corruption",
+  /** Queues with hardly any room. */
+  "tight",
   /** All ranks die at once, with or without power, and the job comes again. */
   "job-crash",
   /** Another job opens the ledger while the first lives: it must go away. */
@@ -29,15 +35,39 @@ export const SCENARIOS = [
 export type Scenario = (typeof SCENARIOS)[number];
 
 export type Incident =
-  | { readonly kind: "rank-crash"; readonly atMs: number; readonly rank: number; readonly host: boolean }
+  | {
+      readonly kind: "rank-crash";
+      readonly atMs: number;
+      readonly rank: number;
+      readonly host: boolean;
+    }
+  | {
+      readonly kind: "partition";
+      readonly atMs: number;
+      readonly ranks: readonly number[];
+      readonly forMs: number;
+    }
+  | {
+      readonly kind: "freeze-rank";
+      readonly atMs: number;
+      readonly rank: number;
+      readonly forMs: number;
+    }
   | { readonly kind: "job-crash"; readonly atMs: number; readonly power: boolean }
   /** Power fails at this step of the disk after `atMs`: before it, or right after it. */
-  | { readonly kind: "step-crash"; readonly atMs: number; readonly steps: number; readonly after: boolean }
+  | {
+      readonly kind: "step-crash";
+      readonly atMs: number;
+      readonly steps: number;
+      readonly after: boolean;
+    }
   | { readonly kind: "second-job"; readonly atMs: number; readonly ranks: number }
   | { readonly kind: "freeze"; readonly atMs: number; readonly forMs: number };
 
 export interface StorageFaults {
   readonly eio: number;
+  /** EIO of reads and looks. */
+  readonly readEio: number;
   readonly enospc: number;
   readonly spike: number;
   readonly spikeMsMax: number;
@@ -58,6 +88,13 @@ export interface Plan {
   /** 0: work is done inline, at once. */
   readonly poolDelayMsMax: number;
   readonly checkThrowsRate: number;
+  readonly duplicateRate: number;
+  readonly corruptRate: number;
+  readonly slots: {
+    readonly transactions: number;
+    readonly outgoing: number;
+    readonly incoming: number;
+  };
   readonly incidents: readonly Incident[];
   readonly faultsUntilMs: number;
   readonly loadUntilMs: number;
@@ -66,7 +103,7 @@ export interface Plan {
   readonly batchMax: number;
 }
 
-const NO_STORAGE_FAULTS: StorageFaults = { eio: 0, enospc: 0, spike: 0, spikeMsMax: 0 };
+const NO_STORAGE_FAULTS: StorageFaults = { eio: 0, readEio: 0, enospc: 0, spike: 0, spikeMsMax: 0 };
 
 export function planOf(seed: number, options: { scenario?: Scenario; ranks?: number } = {}): Plan {
   const random = new Random(seed, 1);
@@ -83,14 +120,30 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
   const when = () => between(100, faultsUntilMs);
   const incidents: Incident[] = [];
   if (scenario === "rank-crash" || (stormy && chance(0.3))) {
-    const rank = random.nextBelow(ranks);
-    incidents.push({ kind: "rank-crash", atMs: when(), rank, host: chance(0.3) });
+    for (let i = chance(0.6) ? 1 : between(1, ranks); i > 0; i--) {
+      const rank = random.nextBelow(ranks);
+      incidents.push({ kind: "rank-crash", atMs: when(), rank, host: chance(0.3) });
+    }
+  }
+  if (scenario === "partition" || (stormy && chance(0.3))) {
+    for (let i = between(1, 3); i > 0; i--) {
+      const forMs = between(20, 2000);
+      const cut = Array.from({ length: ranks }, (_, rank) => rank).filter(() => chance(0.4));
+      if (chance(0.6)) incidents.push({ kind: "partition", atMs: when(), ranks: cut, forMs });
+      else
+        incidents.push({ kind: "freeze-rank", atMs: when(), rank: random.nextBelow(ranks), forMs });
+    }
   }
   if (scenario === "job-crash" || (stormy && chance(0.5))) {
     for (let i = between(1, 2); i > 0; i--) {
       if (chance(0.5)) incidents.push({ kind: "job-crash", atMs: when(), power: chance(0.7) });
       else
-        incidents.push({ kind: "step-crash", atMs: when(), steps: between(1, 40), after: chance(0.5) });
+        incidents.push({
+          kind: "step-crash",
+          atMs: when(),
+          steps: between(1, 40),
+          after: chance(0.5),
+        });
     }
   }
   if (scenario === "second-job" || (stormy && chance(0.3)))
@@ -122,6 +175,7 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     storage: has("storage")
       ? {
           eio: chance(0.7) ? 0.08 * random.nextFloat() : 0,
+          readEio: chance(0.3) ? 0.02 * random.nextFloat() : 0,
           enospc: chance(0.5) ? 0.08 * random.nextFloat() : 0,
           spike: chance(0.7) ? 0.05 * random.nextFloat() : 0,
           spikeMsMax: stormy ? 300 : between(50, 3000),
@@ -130,10 +184,16 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     diskStepMsMax: chance(0.5) ? 0.3 : between(1, 8),
     poolDelayMsMax: chance(0.4) ? 0 : between(1, 30),
     checkThrowsRate: chance(0.2) ? 0.05 : 0,
+    duplicateRate: has("corruption") ? 0.1 * random.nextFloat() : 0,
+    corruptRate: has("corruption") && chance(0.8) ? 0.03 * random.nextFloat() : 0,
+    slots:
+      scenario === "tight" || (stormy && chance(0.3))
+        ? { transactions: between(8, 64), outgoing: between(2, 16), incoming: between(8, 64) }
+        : { transactions: 512, outgoing: 64, incoming: 1024 },
     incidents: incidents.sort((a, b) => a.atMs - b.atMs),
     faultsUntilMs,
     loadUntilMs,
-    loadIntervalMs: between(2, 60),
+    loadIntervalMs: between(6, 60),
     batchMax: between(1, 12),
   };
 }

@@ -12,17 +12,18 @@ import { BlockQueue } from "../queue/block-queue.ts";
 import { TransactionQueue } from "../queue/transaction-queue.ts";
 import { formEpoch } from "../rank/epoch.ts";
 import { Handshake } from "../rank/handshake.ts";
+import type { PoolQueues } from "../rank/inline-pool.ts";
 import { RankLoop } from "../rank/loop.ts";
 import { openTogether, replayLedger } from "../rank/opening.ts";
-import { type LedgerStorage, StorageService } from "../storage/storage-service.ts";
 import type { SimulatedDisk } from "../storage/simulated-disk.ts";
 import type { SimulatedHost } from "../storage/simulated-host.ts";
+import { type LedgerStorage, StorageService } from "../storage/storage-service.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Checkers } from "./checkers.ts";
 import type { Plan } from "./plan.ts";
 import { seededKey } from "./seeded-keys.ts";
 import { SlowPool } from "./slow-pool.ts";
-import { TappedTransport } from "./tapped-transport.ts";
+import { type Fate, TappedTransport } from "./tapped-transport.ts";
 import { type Trace, Violation } from "./trace.ts";
 import type { Counter, Users } from "./users.ts";
 import { ProcessClock, type VirtualClock } from "./virtual-clock.ts";
@@ -59,11 +60,7 @@ export class RankProcess {
   readonly clock: ProcessClock;
   readonly host: SimulatedHost;
   readonly transport: Transport;
-  readonly queues = {
-    transactions: TransactionQueue.create({ slots: 512, arenaBytes: 512 << 10 }),
-    outgoing: BlockQueue.create({ slots: 64, arenaBytes: 256 << 10 }),
-    incoming: BlockQueue.create({ slots: 1024, arenaBytes: 2 << 20 }),
-  };
+  readonly queues: PoolQueues;
   private readonly world: World;
   private readonly events: ProcessEvents;
   private readonly random: Random;
@@ -85,10 +82,17 @@ export class RankProcess {
     this.random = new Random(world.plan.seed, 1000 * job + this.rank + 7);
     this.clock = new ProcessClock(world.clock);
     this.host = world.disk.host(this.name);
+    const { slots } = world.plan;
+    this.queues = {
+      transactions: TransactionQueue.create({ slots: slots.transactions, arenaBytes: 256 << 10 }),
+      outgoing: BlockQueue.create({ slots: slots.outgoing, arenaBytes: 256 << 10 }),
+      incoming: BlockQueue.create({ slots: slots.incoming, arenaBytes: 2 << 20 }),
+    };
     this.transport = new TappedTransport(transport, this.clock, {
       onSend: (bytes) => world.checkers.sent(this.name, this.rank, transport.size, bytes),
       onReceive: (from, bytes) =>
         world.trace.add(`${job}.${from} -> ${this.name} type ${bytes[0]}, ${bytes.length} bytes`),
+      fate: () => this.fate(),
     });
     const { incoming } = this.queues;
     const service = new StorageService({
@@ -178,17 +182,34 @@ export class RankProcess {
       },
     });
     this.loop = loop;
-    this.checkpointer = new Checkpointer({ loop, transport, storage, chain }, plan.settings.checkpointRecords);
+    this.checkpointer = new Checkpointer(
+      { loop, transport, storage, chain },
+      plan.settings.checkpointRecords,
+    );
     this.counter = world.users.meet(this.name, loop.context.intake);
     this.world.checkers.final(this.name, chain, 1);
     loop.start();
     for (const { from, bytes } of handshake.early.splice(0)) loop.replay(from, bytes);
   }
 
+  /** Messages of the handshake are spared: a job that does not start is started again. */
+  private fate(): Fate {
+    const { plan, faulty } = this.world;
+    if (!faulty || this.loop === undefined) return {};
+    const { random } = this;
+    const { duplicateRate, corruptRate } = plan;
+    return {
+      ...(random.nextFloat() < duplicateRate && { againMs: random.nextFloat() * 300 }),
+      ...(random.nextFloat() < corruptRate && { flippedBit: random.nextUint32() }),
+    };
+  }
+
   private onFinal(slot: number): void {
     const { world } = this;
     const chain = this.chain!;
-    world.trace.add(`${this.name} final ${slot} ${chain.hash.slice(0, 8)} ${chain.effectsDigest.slice(0, 8)}`);
+    world.trace.add(
+      `${this.name} final ${slot} ${chain.hash.slice(0, 8)} ${chain.effectsDigest.slice(0, 8)}`,
+    );
     world.checkers.final(this.name, chain, world.plan.settings.checkpointRecords);
     this.checkpointer!.onFinal(slot);
   }
@@ -196,8 +217,8 @@ export class RankProcess {
   private onAlert(code: string, message: string): void {
     this.alerts++;
     this.world.trace.add(`${this.name} alert ${code}`);
-    // Faults excuse storage and lanes; nothing excuses a block that a peer finds bad.
-    if (code === "BAD_BLOCK" || code === "UNKNOWN")
+    // Faults excuse storage and lanes, and flipped bits a bad block; nothing excuses the unknown.
+    if ((code === "BAD_BLOCK" && this.world.plan.corruptRate === 0) || code === "UNKNOWN")
       this.world.fail(new Violation("ALERT", `${this.name}: ${code}: ${message}`));
   }
 
@@ -244,9 +265,10 @@ function guarded(storage: StorageService, fail: (error: unknown) => void): Ledge
               fail(error);
             }
           };
-    promise.then = ((onValue: unknown, onError: unknown) =>
-      original(safely(onValue) as never, safely(onError) as never)) as typeof promise.then;
-    return promise;
+    const then = (onValue: unknown, onError: unknown) =>
+      original(safely(onValue) as never, safely(onError) as never);
+    // biome-ignore lint/suspicious/noThenProperty: a promise has one; this is where its handlers are seen
+    return Object.defineProperty(promise, "then", { value: then });
   };
   const append = storage.append.bind(storage);
   const child = storage.child.bind(storage);

@@ -3,10 +3,11 @@
  * answers later, as `rank/thread-pool.ts` does it. The work itself is the inline pool's, done at
  * the moment of the answer, so that whoever frees a block under check is found out.
  */
-import { InlinePool, type PoolQueues } from "../rank/inline-pool.ts";
-import type { Clock, PoolHandler, WorkerPool } from "../rank/ports.ts";
+
 import type { BuildRequest } from "../queue/block-building.ts";
 import type { CheckRequest } from "../queue/block-checking.ts";
+import { InlinePool, type PoolQueues } from "../rank/inline-pool.ts";
+import type { Clock, PoolHandler, WorkerPool } from "../rank/ports.ts";
 
 export interface SlowPoolOptions {
   readonly queues: PoolQueues;

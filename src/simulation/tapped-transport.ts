@@ -1,6 +1,6 @@
 /**
- * A rank's transport with an ear on it: the checkers see every vote that leaves a process, and a
- * frozen process hears nothing until it goes on. Everything else passes through unchanged.
+ * A rank's transport with an ear on it: the checkers see every vote that leaves a process, a frozen
+ * process hears nothing until it goes on, and what arrives may come twice or with a bit flipped.
  */
 import type { BaashError } from "../base/errors.ts";
 import type { Clock } from "../rank/ports.ts";
@@ -17,6 +17,20 @@ export interface Tap {
   onSend(bytes: Uint8Array): void;
   /** A message that the process is about to handle. */
   onReceive(from: number, bytes: Uint8Array): void;
+  /** What becomes of one message. */
+  fate(): Fate;
+}
+
+export interface Fate {
+  /** It comes once more, so many ms later. */
+  readonly againMs?: number;
+  /** This bit is flipped, modulo its length. */
+  readonly flippedBit?: number;
+}
+
+interface Message {
+  readonly from: number;
+  readonly bytes: Uint8Array;
 }
 
 export class TappedTransport implements Transport {
@@ -59,10 +73,10 @@ export class TappedTransport implements Transport {
     this.outer = handler;
     if (!first) return;
     this.inner.handler = {
-      onMessages: (batch) => this.later(copyOf(batch), (copy) => this.deliver(copy)),
+      onMessages: (batch) => this.later(this.copyOf(batch), (copy) => this.deliver(copy)),
       onAllgather: (lane, parts) =>
         this.later(
-          parts.map((part) => part.slice()),
+          parts.map((part) => this.mangled(part, this.tap.fate())),
           (copies) => this.outer!.onAllgather(lane, copies),
         ),
       onError: (error: BaashError) => this.later(error, (same) => this.outer!.onError(same)),
@@ -73,10 +87,15 @@ export class TappedTransport implements Transport {
     this.clock.schedule(this.clock.now(), () => hand(what));
   }
 
-  private deliver(batch: Messages): void {
-    for (let i = 0; i < batch.count; i++) this.tap.onReceive(batch.from(i), batch.bytes(i));
-    this.outer!.onMessages(batch);
-    for (let i = 0; i < batch.count; i++) batch.bytes(i).fill(0xdd);
+  private deliver(messages: readonly Message[]): void {
+    for (const { from, bytes } of messages) this.tap.onReceive(from, bytes);
+    this.outer!.onMessages({
+      count: messages.length,
+      from: (i) => messages[i].from,
+      bytes: (i) => messages[i].bytes,
+    });
+    // Views are valid only during the call: whoever keeps one finds out.
+    for (const { bytes } of messages) bytes.fill(0xdd);
   }
 
   send(to: number, bytes: Uint8Array): void {
@@ -112,12 +131,24 @@ export class TappedTransport implements Transport {
   abort(code: number): void {
     this.inner.abort(code);
   }
-}
 
-function copyOf(batch: Messages): Messages {
-  const all = Array.from({ length: batch.count }, (_, i) => ({
-    from: batch.from(i),
-    bytes: batch.bytes(i).slice(),
-  }));
-  return { count: all.length, from: (i) => all[i].from, bytes: (i) => all[i].bytes };
+  private copyOf(batch: Messages): Message[] {
+    return Array.from({ length: batch.count }, (_, i) => {
+      const fate = this.tap.fate();
+      const message = { from: batch.from(i), bytes: this.mangled(batch.bytes(i), fate) };
+      if (fate.againMs !== undefined) {
+        const copy = { from: message.from, bytes: batch.bytes(i).slice() };
+        this.clock.schedule(this.clock.now() + fate.againMs, () => this.deliver([copy]));
+      }
+      return message;
+    });
+  }
+
+  private mangled(bytes: Uint8Array, { flippedBit }: Fate): Uint8Array {
+    const copy = bytes.slice();
+    if (flippedBit !== undefined && copy.length > 0) {
+      copy[(flippedBit >>> 3) % copy.length] ^= 1 << (flippedBit & 7);
+    }
+    return copy;
+  }
 }

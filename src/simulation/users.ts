@@ -133,20 +133,33 @@ export class Users {
       if (!before.has(one.id) && !answered.has(one.id)) counter.pending.delete(one.id);
       if (status !== SUBMIT.FULL && status !== SUBMIT.STOPPING) one.resolved = true;
     }
-    this.trace.add(`${counter.name} is asked for ${count}: ${Buffer.from(statuses).toString("hex")}`);
+    this.trace.add(
+      `${counter.name} is asked for ${count}: ${Buffer.from(statuses).toString("hex")}`,
+    );
   }
 
   private invent(counter: Counter): Submission {
     const { random } = this;
-    const kind = this.anyOf(["transfer", "transfer", "insert", "update", "delete", "record"] as const);
+    const kind = this.anyOf([
+      "transfer",
+      "transfer",
+      "insert",
+      "update",
+      "delete",
+      "record",
+    ] as const);
     const senderID = random.nextFloat() < 0.3 ? 0 : random.nextBelow(ACCOUNTS);
     const last = this.sequences.get(senderID) ?? 0;
     // Now and then a number that was used, or one that leaves a gap.
-    const sequence = random.nextFloat() < 0.03 ? random.nextBelow(last + 1) : last + 1 + random.nextBelow(2);
+    const sequence =
+      random.nextFloat() < 0.03 ? random.nextBelow(last + 1) : last + 1 + random.nextBelow(2);
     this.sequences.set(senderID, Math.max(last, sequence));
     const near = random.nextFloat() < 0.05;
     const lastValidRound = counter.intake.lastRound() + (near ? random.nextBelow(4) : 10_000);
-    const field = { name: Uint8Array.of(97 + random.nextBelow(3)), value: new Uint8Array(random.nextBelow(40)) };
+    const field = {
+      name: Uint8Array.of(97 + random.nextBelow(3)),
+      value: new Uint8Array(random.nextBelow(40)),
+    };
     random.fill(field.value);
     const isTransfer = kind === "transfer";
     const bytes = encodeTransaction({

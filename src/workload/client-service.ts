@@ -134,6 +134,10 @@ export class ClientService implements LoadService {
     return this.client.scan(start.slice(), count);
   }
 
+  async balance(account: number): Promise<number> {
+    return (await this.client.balance(account)).balance;
+  }
+
   /** A transaction that is settled has its receipt as an answer to `submit`. */
   lookup(): undefined {
     return undefined;

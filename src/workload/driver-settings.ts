@@ -38,6 +38,8 @@ export function createWorkload(options: {
   readonly rank: number;
   readonly ranks: number;
   readonly sender: Sender;
+  /** What account 0 holds. */
+  readonly treasury: number;
 }): Workload {
   return options.config.kind === "core"
     ? new CoreWorkload(options)

@@ -62,6 +62,7 @@ type Soon<F extends (...args: never) => unknown> = (
 export interface RecordReader {
   readonly read: Soon<LedgerService["read"]>;
   readonly scan: Soon<LedgerService["scan"]>;
+  readonly balance: Soon<LedgerService["balance"]>;
 }
 
 /** What a driver needs of a rank: the rank's own service has it, and so has a client. */

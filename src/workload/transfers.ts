@@ -1,6 +1,6 @@
 /**
- * The paper's transfers. Load phase: account 0, which holds the supply, funds all others with an
- * equal part. Run phase: random amounts from random accounts to random others. Sequence numbers
+ * The paper's transfers. Load phase: account 0, which holds the supply of a new ledger, funds all
+ * others with an equal part of what it has. Run phase: random amounts from random accounts to random others. Sequence numbers
  * belong to the paying account, so an account is always paid from by the same rank: number modulo
  * ranks. Account 0 belongs to rank 0, which therefore does the load alone.
  */
@@ -28,6 +28,8 @@ export interface TransfersOptions {
   readonly rank: number;
   readonly ranks: number;
   readonly sender: Sender;
+  /** What account 0 holds as the phase begins. */
+  readonly treasury: number;
 }
 
 export class TransfersWorkload implements Workload {
@@ -53,7 +55,7 @@ export class TransfersWorkload implements Workload {
     this.#accounts = config["baash.accounts"];
     this.#ownAccounts = Math.ceil((this.#accounts - rank) / ranks);
     this.#amountMax = config["baash.amount"];
-    this.#funding = Math.floor(config["baash.supply"] / this.#accounts);
+    this.#funding = Math.floor(options.treasury / this.#accounts);
     this.#sender = options.sender;
     this.#random = new Random(config["baash.seed"], rank + 1);
     this.operations = this.#loads ? this.#fundings() : this.#transfers(config);

@@ -15,7 +15,8 @@ import type { RankProcess } from "../../src/simulation/rank-process.ts";
 /** What is private in production and changed here. */
 type Open = Record<string, (...args: never[]) => unknown>;
 const open = (object: object) => object as Open;
-const performerOf = ({ loop }: RankProcess) => (loop as unknown as { performer: Performer }).performer;
+const performerOf = ({ loop }: RankProcess) =>
+  (loop as unknown as { performer: Performer }).performer;
 
 async function ruleBroken(
   mutate: (process: RankProcess) => void,
@@ -86,7 +87,8 @@ test("S11: final told when it is only agreed", async () => {
   const rule = await ruleBroken((process) => {
     const { intake } = process.loop!.context;
     const deliver = intake.deliver.bind(intake);
-    intake.deliver = (owner: number, batch: ReceiptBatch) => deliver(owner, { ...batch, level: "final" });
+    intake.deliver = (owner: number, batch: ReceiptBatch) =>
+      deliver(owner, { ...batch, level: "final" });
   });
   expect(rule).toBe("S11");
 });
@@ -108,7 +110,11 @@ test("S1, S2: a link that never was", async () => {
   const rule = await ruleBroken((process) => {
     tellNobody(process);
     const storage = open(process.loop!.context.storage);
-    storage.append = (async () => ({ won: true, hash: new Uint8Array(32).fill(7), bytes: 1 })) as never;
+    storage.append = (async () => ({
+      won: true,
+      hash: new Uint8Array(32).fill(7),
+      bytes: 1,
+    })) as never;
   });
   expect(["S1", "S2"]).toContain(rule!);
 });

@@ -10,20 +10,16 @@ const SEEDS: Partial<Record<string, number>> = { storm: 16 };
 
 describe("no promise is broken", () => {
   for (const [index, scenario] of SCENARIOS.entries()) {
-    test(
-      scenario,
-      async () => {
-        const count = SEEDS[scenario] ?? 8;
-        for (let i = 0; i < count; i++) {
-          const seed = 1 + index + i * SCENARIOS.length;
-          const report = await simulate(planOf(seed, { scenario }));
-          const replay = `bun src/simulation/main.ts --seed ${seed} --scenario ${scenario}`;
-          expect(report.violation && `${replay}: ${report.violation.message}`).toBeUndefined();
-          expect(report.slots).toBeGreaterThan(1);
-        }
-      },
-      60_000,
-    );
+    test(scenario, async () => {
+      const count = SEEDS[scenario] ?? 8;
+      for (let i = 0; i < count; i++) {
+        const seed = 1 + index + i * SCENARIOS.length;
+        const report = await simulate(planOf(seed, { scenario }));
+        const replay = `bun src/simulation/main.ts --seed ${seed} --scenario ${scenario}`;
+        expect(report.violation && `${replay}: ${report.violation.message}`).toBeUndefined();
+        expect(report.slots).toBeGreaterThan(1);
+      }
+    }, 60_000);
   }
 });
 

@@ -352,6 +352,9 @@ export class Cluster {
         this.send(rank, effect.to, "body", round, input);
         return;
       }
+      case "discard":
+        member.bodies.delete(effect.name.hash);
+        return;
       case "send-decided": {
         const to = effect.to === "all" ? this.others(rank) : [effect.to];
         for (const other of to) this.sendDecided(rank, other, effect.decided);

@@ -229,6 +229,8 @@ class Story {
       }
       case "send-body":
         return `hands ${effect.to} the body of ${this.name(effect.name, effect.round)}`;
+      case "discard":
+        return `throws away its bad copy of ${this.name(effect.name, effect.round)}`;
       case "send-decided":
         return `tells ${effect.to} of slot ${effect.decided.slot}`;
       case "agreed":

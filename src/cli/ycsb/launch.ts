@@ -37,7 +37,8 @@ export function launchCommand(ranks: number): string[] {
   const version = spawnSync(mpirun, ["--version"], { encoding: "utf8" }).stdout ?? "";
   if (!version.includes("Open MPI")) return [mpirun, ...count];
   // A rank has threads of its own: it must not be bound to one core.
-  const flags = ["--bind-to", "none"];
+  // Quiet: the ranks say themselves why they end.
+  const flags = ["--quiet", "--bind-to", "none"];
   if (ranks > availableParallelism()) {
     flags.push("--oversubscribe", "--mca", "mpi_yield_when_idle", "1");
   }

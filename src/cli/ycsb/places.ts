@@ -23,8 +23,6 @@ export interface Places {
   readonly ledgerKey: string | undefined;
   /** Directory of this run's own files; every host of the job sees it. */
   readonly run: string;
-  /** The ledger was there before and goes on. */
-  readonly continues: boolean;
   /** The ledger is in the run's directory and goes with it. */
   readonly temporary: boolean;
 }
@@ -50,7 +48,6 @@ export async function preparePlaces(plan: LoadPlan): Promise<Places> {
     ledgerKey: plan.ledgerKey,
     // Beside the ledger, on the file system that all hosts share.
     run: makeRun(`${plan.ledger}.run-`),
-    continues: isLedger,
     temporary: false,
   };
 }
@@ -58,7 +55,7 @@ export async function preparePlaces(plan: LoadPlan): Promise<Places> {
 async function temporaryPlaces(plan: LoadPlan): Promise<Places> {
   const run = makeRun(join(await findDisk(plan.force), "baash-"));
   const ledgerKey = plan.ledgerKey ?? join(run, "ledger-key.pem");
-  return { ledger: join(run, "ledger"), ledgerKey, run, continues: false, temporary: true };
+  return { ledger: join(run, "ledger"), ledgerKey, run, temporary: true };
 }
 
 /** TMPDIR (or /tmp), unless it is memory. */

@@ -34,7 +34,7 @@ export interface Proof {
   readonly notes: readonly string[];
 }
 
-export async function prove(input: ProofInput): Promise<Proof> {
+export function prove(input: ProofInput): Proof {
   const checked: string[] = [];
   const problems: string[] = [];
   const read = readBack(input, problems);

@@ -56,7 +56,6 @@ class LoadRun {
   private readonly results: string;
   private readonly journals: string;
   private readonly watch: Watch;
-  private readonly phase: LoadPlan["phase"];
   private job: Job | undefined;
   private clients: Clients | undefined;
   private refusal: BaashError | undefined;
@@ -66,7 +65,6 @@ class LoadRun {
   constructor(plan: LoadPlan, places: Places) {
     this.plan = plan;
     this.places = places;
-    this.phase = phaseOf(plan, places);
     const { workload } = plan;
     this.ranks = workload["baash.ranks"];
     this.results = join(places.run, "result.json");
@@ -77,7 +75,7 @@ class LoadRun {
       label: plan.label,
       statusMs: workload["status.interval"] * 1000,
       status: plan.status,
-      prepares: phasesOf(this.phase, workload).length > 1,
+      prepares: phasesOf(this.plan.phase, workload).length > 1,
     });
   }
 
@@ -93,7 +91,7 @@ class LoadRun {
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
     }
     const phases = this.phasesOf(result);
-    const proof = await this.prove(result, phases);
+    const proof = this.prove(result, phases);
     return { facts: result.facts, phases, proof, interrupted: this.interrupted };
   }
 
@@ -105,7 +103,7 @@ class LoadRun {
       this.clients = new Clients({
         ranks: this.ranks,
         properties,
-        phase: this.phase,
+        phase: this.plan.phase,
         journals: this.journals,
         progressMs: PROGRESS_S * 1000,
         onProgress: (progress) => this.watch.onProgress(progress),
@@ -130,7 +128,7 @@ class LoadRun {
     const { workload, force } = this.plan;
     const { ledger, ledgerKey } = this.places;
     const args = ["--ledger", ledger, "--results", this.results];
-    args.push("--properties", properties, "--phase", this.phase);
+    args.push("--properties", properties, "--phase", this.plan.phase);
     args.push("--status-interval", String(PROGRESS_S));
     args.push("--difficulty", String(workload["baash.difficulty"]));
     args.push("--supply", String(workload["baash.supply"]));
@@ -204,15 +202,15 @@ class LoadRun {
   private phasesOf(result: JobResult): PhaseOutcome[] {
     const all = this.clients?.results ?? result.ranks.flatMap(({ phases }) => phases);
     const results = all as RankResult[];
-    return phasesOf(this.phase, this.plan.workload).flatMap((phase) => {
+    return phasesOf(this.plan.phase, this.plan.workload).flatMap((phase) => {
       const own = results.filter((each) => each.phase === phase);
       return own.length === 0 ? [] : [{ phase, merged: MergedResult.of(own) }];
     });
   }
 
-  private async prove(result: JobResult, phases: readonly PhaseOutcome[]): Promise<Proof> {
+  private prove(result: JobResult, phases: readonly PhaseOutcome[]): Proof {
     const line = new ProgressLine("verify", false);
-    const proof = await prove({
+    const proof = prove({
       ledger: this.places.ledger,
       ranks: this.ranks,
       reports: result.ranks,
@@ -229,10 +227,4 @@ class LoadRun {
 function withFailures(proof: Proof, failures: readonly string[]): Proof {
   if (failures.length === 0) return proof;
   return { ...proof, verified: false, problems: [...failures, ...proof.problems] };
-}
-
-/** A second load of transfers would ask account 0 for money that it has given away. */
-function phaseOf(plan: LoadPlan, places: Places): LoadPlan["phase"] {
-  const isFunded = plan.workload.kind === "transfers" && places.continues;
-  return plan.phase === "all" && isFunded ? "run" : plan.phase;
 }

@@ -411,3 +411,45 @@ test("works in a folder far away, and names the way out when the addon is missin
     await Bun.$`rm -rf ${far}`;
   }
 });
+
+describe("batches", () => {
+  test("merkleRoots are the roots of each tree", () => {
+    const counts = Uint32Array.of(1, 4, 7, 0, 1000, 3);
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const leaves = crypto.getRandomValues(new Uint8Array(32 * total));
+    const roots = new Uint8Array(32 * counts.length);
+    kernels.merkleRoots(leaves, 0, counts, counts.length, roots, 0);
+    let at = 0;
+    for (const [i, count] of counts.entries()) {
+      const root = new Uint8Array(32);
+      kernels.merkleRoot(leaves, 32 * at, count, root, 0);
+      expect(roots.slice(32 * i, 32 * i + 32)).toEqual(root);
+      at += count;
+    }
+    expect(() => kernels.merkleRoots(leaves, 32, counts, counts.length, roots, 0)).toThrow(
+      RangeError,
+    );
+    expect(() => kernels.merkleRoots(leaves, 0, counts, 7, roots, 0)).toThrow(RangeError);
+  });
+
+  test("hashChain links each item to the one before", () => {
+    const items = crypto.getRandomValues(new Uint8Array(32 * 5));
+    const tip = crypto.getRandomValues(new Uint8Array(32));
+    const out = new Uint8Array(32 * 5);
+    const first = 2 ** 33 + 7;
+    kernels.hashChain(items, 5, tip, first, out, 0);
+    let before: Uint8Array = tip;
+    for (let i = 0; i < 5; i++) {
+      const number = new Uint8Array(8);
+      new DataView(number.buffer).setBigUint64(0, BigInt(first + i), true);
+      const hash = new Bun.CryptoHasher("sha256");
+      hash
+        .update(items.slice(32 * i, 32 * i + 32))
+        .update(before)
+        .update(number);
+      before = new Uint8Array(hash.digest());
+      expect(out.slice(32 * i, 32 * i + 32)).toEqual(before);
+    }
+    expect(() => kernels.hashChain(items, 6, tip, 0, out, 0)).toThrow(RangeError);
+  });
+});

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { settleByAnswers } from "../../../src/consensus/answers.ts";
 import type { EpochView, Vote } from "../../../src/consensus/effects.ts";
 import { EffectsWatch } from "../../../src/consensus/effects-watch.ts";
 import { Round } from "../../../src/consensus/round.ts";
@@ -126,33 +125,50 @@ describe("a round", () => {
   });
 });
 
-describe("settling by answers", () => {
-  const all = () => true;
+describe("what storage may record", () => {
+  const answered = (ranks: number, votes: readonly Vote[]) => {
+    const round = new Round(1, 0, epoch(ranks));
+    for (const one of votes) round.addVote(one);
+    return round;
+  };
 
-  test("includes what may have been agreed, and nothing that is lost", () => {
-    const settled = settleByAnswers(1, [vote(0, "YY--"), vote(1, "YYN-")], epoch(4), all)!;
+  test("everything that may have been agreed, and nothing that is lost", () => {
+    const round = answered(4, [vote(0, "YY--"), vote(1, "YYN-")]);
+    expect(round.possibleFit()).toBe(false);
+    for (const rank of [0, 1]) round.hold(rank, hashOf(`${rank}`));
+    round.judge(0, hashOf("0"), "yes");
+    round.judge(1, hashOf("1"), "abstain");
+    expect(round.possibleFit()).toBe(false);
+    // What this rank abstained on is judged anew before it is recorded.
+    expect(round.judgeAnew()).toEqual([{ rank: 1, hash: hashOf("1") }]);
+    round.judge(1, hashOf("1"), "yes");
+    expect(round.possibleFit()).toBe(true);
+    const settled = round.settle(round.possible());
     expect(settled.included.map(({ rank }) => rank)).toEqual([0, 1]);
     expect(settled.lost.map(({ rank }) => rank)).toEqual([2]);
     checkSettlement(4, "STORAGE", settled);
   });
 
-  test("leaves out the answers that name a body which nobody has", () => {
-    const votes = [vote(0, "YY---"), vote(1, "YY---"), vote(2, "YY--Y"), vote(3, "YY---")];
-    const settled = settleByAnswers(1, votes, epoch(5), ({ rank }) => rank !== 4)!;
-    // Without rank 2 three answers are left; with it one yes and one silent member: lost anyway.
-    expect(settled.votes.map(({ rank }) => rank)).toEqual([0, 1, 2, 3]);
-    const fewer = settleByAnswers(1, [votes[0], votes[2]], epoch(3), ({ rank }) => rank !== 4);
-    expect(fewer).toBeUndefined();
-    const three = [votes[0], votes[1], votes[3], vote(2, "YY-Y-"), vote(4, "YY-Y-")];
-    const without = settleByAnswers(1, three.slice(0, 4), epoch(7), ({ rank }) => rank !== 3);
-    expect(without).toBeUndefined();
+  test("nothing that this rank found bad, nor two proposals of one rank", () => {
+    const bad = answered(3, [vote(0, "Y--"), vote(1, "N--")]);
+    bad.hold(0, hashOf("0"));
+    bad.judge(0, hashOf("0"), "no");
+    expect(bad.possibleFit()).toBe(false);
+    const twins = answered(3, [vote(0, "Y--"), vote(1, "y--")]);
+    for (const text of ["0", "0 twin"]) {
+      twins.hold(0, hashOf(text));
+      twins.judge(0, hashOf(text), "yes");
+    }
+    expect(twins.possibleFit()).toBe(false);
   });
 
-  test("of two proposals of one rank it includes the one with more yes", () => {
-    const votes = [vote(0, "Y---"), vote(1, "Y---"), vote(2, "y---")];
-    const settled = settleByAnswers(1, votes, epoch(4), all)!;
-    expect(settled.included).toEqual([{ rank: 0, hash: hashOf("0") }]);
-    checkSettlement(4, "STORAGE", settled);
+  test("leaving out answers would not help: with R others the hash is lost already", () => {
+    for (let ranks = 1; ranks <= 100; ranks++) {
+      const { winVotes, answersMin } = epoch(ranks);
+      expect(winVotes + answersMin).toBe(ranks + 1);
+      for (let yes = 1; yes <= ranks - answersMin; yes++)
+        expect(standingOf(yes, answersMin + yes, epoch(ranks))).toBe("lost");
+    }
   });
 });
 

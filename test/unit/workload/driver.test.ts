@@ -32,7 +32,14 @@ function build(
   });
   const driver = new LoadDriver(ledger, {
     ...driverSettings(config, { ranks: 1, prepares: phase === "load" }),
-    workload: createWorkload({ config, phase, rank: 0, ranks: 1, sender }),
+    workload: createWorkload({
+      config,
+      phase,
+      rank: 0,
+      ranks: 1,
+      sender,
+      treasury: ledger.balance(0),
+    }),
     measurements,
     phase,
     clock: new VirtualClock(ledger),
@@ -78,7 +85,14 @@ describe("load phase", () => {
     const config = configure("recordcount=101", "insertorder=ordered", "fieldlength=4");
     const ledger = new MemoryLedger();
     for (let rank = 0; rank < 3; rank++) {
-      const workload = createWorkload({ config, phase: "load", rank, ranks: 3, sender });
+      const workload = createWorkload({
+        config,
+        phase: "load",
+        rank,
+        ranks: 3,
+        sender,
+        treasury: 0,
+      });
       await drive(config, ledger, "load", { workload });
     }
     expect(ledger.records.size).toBe(101);
@@ -362,7 +376,14 @@ describe("transfers", () => {
     const operation = { kind: 0, subject: 0, object: 0, amount: 0 };
     let total = 0;
     for (let rank = 0; rank < 7; rank++) {
-      const workload = createWorkload({ config, phase: "run", rank, ranks: 7, sender });
+      const workload = createWorkload({
+        config,
+        phase: "run",
+        rank,
+        ranks: 7,
+        sender,
+        treasury: 0,
+      });
       total += workload.operations;
       for (let i = 0; i < workload.operations; i++) {
         workload.choose(operation);
