@@ -230,6 +230,7 @@ export class LedgerClient {
         },
       });
     } catch (cause) {
+      this.greeting = undefined;
       const message = `no rank listens at ${this.path}: ${(cause as Error).message}; check that it runs`;
       throw clientError("CLIENT_CONNECT", message, cause);
     }

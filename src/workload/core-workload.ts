@@ -152,6 +152,14 @@ export class CoreWorkload implements Workload {
     return RESULT.OK;
   }
 
+  get pool(): Uint8Array {
+    return this.#fields.pool;
+  }
+
+  usePool(bytes: Uint8Array, poolAt: number): void {
+    this.#fields.moveTo(bytes, poolAt);
+  }
+
   encode(operation: Operation, out: Uint8Array, offset: number, head: TransactionHead): number {
     head.senderID = this.#sender.id;
     head.sequence = this.#sender.nextSequence();

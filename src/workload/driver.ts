@@ -104,7 +104,9 @@ export class LoadDriver {
     this.#batch = new OutgoingBatch({
       transactionsMax: BATCH_TRANSACTIONS,
       transactionBytesMax: options.workload.transactionBytesMax,
+      pool: options.workload.pool,
     });
+    options.workload.usePool?.(this.#batch.bytes, this.#batch.poolAt);
     this.#journal = options.journal && new AcknowledgementJournal(options.journal);
     this.#head = {
       chainId: service.chainId,

@@ -74,6 +74,10 @@ export interface Workload {
   readonly operations: number;
   /** No transaction is longer. */
   readonly transactionBytesMax: number;
+  /** Bytes that transactions are made from, if any: the batch keeps a copy beside them. */
+  readonly pool?: Uint8Array;
+  /** The copy lies in `bytes` at `poolAt`. */
+  usePool?(bytes: Uint8Array, poolAt: number): void;
   /** Chooses the next operation. */
   choose(operation: Operation): void;
   /** Does the reading part of a READ, SCAN or READ_MODIFY_WRITE; answers a RESULT, or will. */

@@ -16,12 +16,22 @@ export class OutgoingBatch implements TransactionBatch {
   count = 0;
   /** Those before this index have been taken or refused for good. */
   from = 0;
+  /** Where the copy of the pool lies. */
+  readonly poolAt: number;
   #end = 0;
   readonly #transactionBytesMax: number;
 
-  constructor(options: { transactionsMax: number; transactionBytesMax: number }) {
+  constructor(options: {
+    transactionsMax: number;
+    transactionBytesMax: number;
+    /** Copied behind the transactions: what they are made from lies in the same array. */
+    pool?: Uint8Array | undefined;
+  }) {
     this.#transactionBytesMax = options.transactionBytesMax;
-    this.bytes = new Uint8Array(Math.max(ARENA_BYTES, options.transactionBytesMax));
+    const pool = options.pool ?? new Uint8Array(0);
+    this.poolAt = Math.max(ARENA_BYTES, options.transactionBytesMax);
+    this.bytes = new Uint8Array(this.poolAt + pool.length);
+    this.bytes.set(pool, this.poolAt);
     this.spans = new Uint32Array(2 * options.transactionsMax);
     this.tags = new Int32Array(options.transactionsMax);
     this.times = new Float64Array(options.transactionsMax);
@@ -30,9 +40,7 @@ export class OutgoingBatch implements TransactionBatch {
 
   /** Whether one more transaction of any size fits. */
   get hasRoom(): boolean {
-    return (
-      this.count < this.tags.length && this.#end + this.#transactionBytesMax <= this.bytes.length
-    );
+    return this.count < this.tags.length && this.#end + this.#transactionBytesMax <= this.poolAt;
   }
 
   get isEmpty(): boolean {

@@ -59,7 +59,7 @@ async function temporaryPlaces(plan: LoadPlan): Promise<Places> {
 }
 
 /** TMPDIR (or /tmp), unless it is memory. */
-async function findDisk(force: boolean): Promise<string> {
+export async function findDisk(force: boolean): Promise<string> {
   const ops = new NodeFileOps();
   for (const path of [tmpdir(), DISK]) {
     const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();

@@ -16,6 +16,10 @@ const POOL_BYTES = 256 * 1024;
 
 export class FieldValues {
   readonly ranges: FieldRanges;
+  /** Random printable bytes: where the values come from. */
+  readonly pool: Uint8Array;
+  /** Where the pool lies in `ranges.values`. */
+  #poolAt = 0;
   readonly #random: Random;
   readonly #lengths: NumberGenerator;
   readonly #nameSpans: Uint32Array;
@@ -41,13 +45,20 @@ export class FieldValues {
       names.push(...bytes);
       this.#fieldOfName.set(name, field);
     }
+    this.pool = valuePool(config);
     this.ranges = {
       count: 0,
       names: Uint8Array.from(names),
       nameSpans: new Uint32Array(2 * config.fieldcount),
-      values: valuePool(config),
+      values: this.pool,
       valueSpans: new Uint32Array(2 * config.fieldcount),
     };
+  }
+
+  /** Takes values from a copy of the pool beside where they go: a copy within one array is cheap. */
+  moveTo(bytes: Uint8Array, poolAt: number): void {
+    this.ranges.values = bytes;
+    this.#poolAt = poolAt;
   }
 
   /** Points `ranges` at all fields of a record. */
@@ -71,7 +82,7 @@ export class FieldValues {
     const field = this.#fieldOfName.get(this.#decoder.decode(name));
     if (field === undefined || value.length !== this.#lengths.next()) return false;
     const start = this.#placeOf(record, field, value.length);
-    const pool = this.ranges.values;
+    const { pool } = this;
     for (let i = 0; i < value.length; i++) if (value[i] !== pool[start + i]) return false;
     return true;
   }
@@ -79,15 +90,16 @@ export class FieldValues {
   #place(record: number, field: number, index: number): void {
     const length = this.#lengths.next();
     const span = 2 * index;
-    this.ranges.valueSpans[span] = this.#deterministic
+    const place = this.#deterministic
       ? this.#placeOf(record, field, length)
-      : this.#random.nextBelow(this.ranges.values.length - length);
+      : this.#random.nextBelow(this.pool.length - length);
+    this.ranges.valueSpans[span] = this.#poolAt + place;
     this.ranges.valueSpans[span + 1] = length;
   }
 
   #placeOf(record: number, field: number, length: number): number {
     this.#hash.hash(record * this.#fieldCount + field);
-    return this.#hash.modulo(this.ranges.values.length - length);
+    return this.#hash.modulo(this.pool.length - length);
   }
 }
 

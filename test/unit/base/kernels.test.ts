@@ -438,7 +438,7 @@ describe("batches", () => {
     const out = new Uint8Array(32 * 5);
     const first = 2 ** 33 + 7;
     kernels.hashChain(items, 5, tip, first, out, 0);
-    let before: Uint8Array = tip;
+    let before: Uint8Array<ArrayBuffer> = tip;
     for (let i = 0; i < 5; i++) {
       const number = new Uint8Array(8);
       new DataView(number.buffer).setBigUint64(0, BigInt(first + i), true);

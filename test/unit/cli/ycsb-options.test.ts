@@ -5,8 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EXIT } from "../../../src/base/errors.ts";
 import { loadCommand, normalizeArguments, planLoad } from "../../../src/cli/ycsb/options.ts";
-import { NodeFileOps } from "../../../src/storage/node-file-ops.ts";
-import { isVolatile } from "../../../src/storage/probe.ts";
 import { LedgerMaker } from "../../support/make-ledger.ts";
 
 const PROGRAM = join(import.meta.dir, "../../../src/cli/ycsb-load.ts");
@@ -154,17 +152,6 @@ describe("bad input is one sentence, and nothing is made", () => {
     const fresh = refuse(["--fresh", "--ledger", ledger.dir]);
     expect(fresh).toMatchObject({ exitCode: EXIT.usage });
     expect(fresh.sentence).toMatch(/holds a ledger already/);
-  });
-
-  test("memory instead of a disk", async () => {
-    const ops = new NodeFileOps();
-    const shared = "/dev/shm";
-    const isMemory = isVolatile(await ops.fileSystem(shared).catch(() => ops.fileSystem(root)));
-    // A host without tmpfs has nothing to refuse.
-    if (!isMemory) return;
-    const { exitCode, sentence } = refuse(["--ledger", `${shared}/baash-test/ledger`]);
-    expect(exitCode).toBe(EXIT.configuration);
-    expect(sentence).toMatch(/is on tmpfs, which forgets .* --force/);
   });
 
   test("no mpirun", () => {
