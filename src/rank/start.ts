@@ -11,7 +11,7 @@ import type { Chain } from "../ledger/chain.ts";
 import { createGenesis, parseGenesis } from "../ledger/genesis.ts";
 import { generateSigningKey } from "../ledger/keys.ts";
 import { createLedgerKeyFile, ledgerKeyPath, loadLedgerKey } from "../ledger/ledger-key.ts";
-import { BLOCK_TXNS_MAX, MESSAGE_BYTES_MAX } from "../limits.ts";
+import { BLOCK_TXNS_MAX, MESSAGE_BYTES_MAX, RECORD_BYTES_MAX } from "../limits.ts";
 import { BlockQueue } from "../queue/block-queue.ts";
 import { TransactionQueue } from "../queue/transaction-queue.ts";
 import { NodeFileOps } from "../storage/node-file-ops.ts";
@@ -166,8 +166,12 @@ function rankSettings(
     checkpointRecords: config.checkpointRecords,
     lanes: LANES,
     proposalBlocksMax: Math.max(1, Math.min(Math.ceil(ROUND_BLOCKS / ranks), transactions)),
-    // Sixteen open rounds of every rank fit the incoming queue.
-    proposalBytesMax: Math.min(2 << 20, Math.floor(arenaBytes / (16 * ranks))),
+    // Sixteen open rounds of every rank fit the incoming queue, and one round fits a record.
+    proposalBytesMax: Math.min(
+      2 << 20,
+      Math.floor(arenaBytes / (16 * ranks)),
+      Math.floor(RECORD_BYTES_MAX / 2 / ranks),
+    ),
     timing: scaledTiming(transport.ranksOnHost.length),
   };
 }

@@ -37,6 +37,8 @@ export interface RunReport {
   readonly newest: readonly string[];
   readonly virtualMs: number;
   readonly events: number;
+  /** From the end of the load, which comes after the faults', until all is answered. */
+  readonly settledAfterMs: number;
   readonly slots: number;
   readonly kinds: Readonly<Record<string, number>>;
   readonly counts: Readonly<Record<string, number>>;
@@ -76,6 +78,7 @@ class Cluster {
   private stepHost = "";
   /** No job is started again. */
   private over = false;
+  private settledAfterMs = 0;
   private violation: Violation | undefined;
 
   constructor(plan: Plan, options: ClusterOptions) {
@@ -157,7 +160,9 @@ class Cluster {
     await clock.run(plan.loadUntilMs, () => this.failed);
     this.makePeace();
     this.insist();
+    const peaceAt = clock.now();
     await clock.run(clock.now() + LIVENESS_MS, () => this.failed || this.settled());
+    this.settledAfterMs = clock.now() - peaceAt;
     if (!this.failed && !this.settled()) this.explainUnsettled();
     if (!this.failed) this.checkPromises();
     if (!this.failed && this.job.live.length === this.job.ranks.length) await this.stopCleanly();
@@ -424,6 +429,7 @@ class Cluster {
       newest: this.trace.newest,
       virtualMs: this.clock.now(),
       events: this.clock.events,
+      settledAfterMs: this.settledAfterMs,
       slots: records.length,
       kinds,
       counts: { ...checkers.counts, ...users.counts, jobs: this.jobs },

@@ -74,7 +74,7 @@ async function main(flags: Flags): Promise<number> {
   const count = one ? 1 : (flags.seeds ?? 100);
   const started = performance.now();
   const failed: number[] = [];
-  const sums = { virtualMs: 0, events: 0, slots: 0, accepted: 0 };
+  const sums = { settledMs: 0, virtualMs: 0, events: 0, slots: 0, accepted: 0 };
   const kinds = new Map<string, number>();
   let done = 0;
   for (let seed = first; seed < first + count; seed++) {
@@ -87,6 +87,7 @@ async function main(flags: Flags): Promise<number> {
       : undefined;
     const report = await simulate(plan, { print });
     done++;
+    sums.settledMs = Math.max(sums.settledMs, report.settledAfterMs);
     sums.virtualMs += report.virtualMs;
     sums.events += report.events;
     sums.slots += report.slots;
@@ -108,7 +109,8 @@ async function main(flags: Flags): Promise<number> {
   process.stdout.write(
     `${done} seeds, ${failed.length} failed${failed.length > 0 ? ` (${failed.join()})` : ""}; ` +
       `${(sums.virtualMs / 1000).toFixed(0)} virtual s in ${seconds.toFixed(1)} s, ${sums.events} events, ` +
-      `${sums.accepted} transactions, ${sums.slots} slots: ${list}\n`,
+      `${sums.accepted} transactions, ${sums.slots} slots: ${list}; ` +
+      `all answered at most ${(sums.settledMs / 1000).toFixed(1)} virtual s after the load\n`,
   );
   return failed.length === 0 ? EXIT.ok : EXIT.failed;
 }

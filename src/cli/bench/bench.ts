@@ -89,7 +89,7 @@ function planOf({ ranks, seconds, records, difficulty, ack }: BenchOptions): Pro
     updateproportion: 1,
     requestdistribution: "uniform",
     // One status line at the end of a run.
-    "status.interval": seconds + 1,
+    "status.interval": 86_400,
   };
   return planLoad(undefined, {
     p: Object.entries(properties).map(([name, value]) => `${name}=${value}`),
