@@ -103,7 +103,7 @@ export class Performer {
       case "finalize":
         return this.finalize(effect);
       case "returned":
-        return this.returned(effect.round);
+        return this.returned(effect.round, effect.rejected);
       case "halt":
         return this.rank.events.onHalt(effect.code, effect.reason);
       default:
@@ -546,7 +546,13 @@ export class Performer {
 
   // Step 9.
 
-  private returned(round: number): void {
+  private returned(round: number, rejected: boolean): void {
+    if (rejected) {
+      // Validity depends on bytes alone: when most others find ours bad, this rank's memory or
+      // program is at fault, and proposing the same again would never end.
+      const reason = `most members found its proposal of round ${round} not valid`;
+      return this.rank.events.onHalt("PROPOSAL_REJECTED", reason);
+    }
     const count = this.rank.own.giveBack(round);
     if (count > 0) this.scheduleRetry();
     // Built after its round was settled: nobody comes back to it.
