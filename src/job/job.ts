@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
-import { BaashError, EXIT, type ExitCode, exitCodeOf } from "../base/errors.ts";
+import { BaashError, EXIT, type ExitCode, errorCode, exitCodeOf } from "../base/errors.ts";
 import type { RankConfig } from "../config.ts";
 import { Intake } from "../gateway/intake.ts";
 import type { RankEvents } from "../rank/context.ts";
@@ -30,6 +30,8 @@ export interface RankReport {
 
 /** Everything is final by then; only the answers of the other ranks are waited for. */
 const REPORT_TIMEOUT_MS = 60_000;
+/** A log that hangs must not keep a rank from ending the job. */
+const LOG_CLOSE_MS = 1000;
 /** A phase may take days: what ends a rank that waits for another is the job's end. */
 const PHASE_TIMEOUT_MS = 30 * 24 * 3600 * 1000;
 
@@ -65,7 +67,7 @@ class Job {
   constructor(config: RankConfig, transport: Transport) {
     this.config = config;
     this.transport = transport;
-    this.reporter = new Reporter(config, transport.size, transport.rank === 0);
+    this.reporter = new Reporter(config, { rank: transport.rank, ranks: transport.size });
     this.whenSealed.catch(() => {}); // whoever waits for it hears it there
     for (const signal of ["SIGTERM", "SIGINT", "SIGUSR1"] as const)
       process.on(signal, () => this.askAll());
@@ -89,6 +91,7 @@ class Job {
     await rank.pool.close();
     rank.storage.close();
     await this.transport.close();
+    await this.reporter.close();
     return EXIT.ok;
   }
 
@@ -140,7 +143,7 @@ class Job {
       },
       onAlert: ({ code, message }) => {
         this.alerts.set(code, (this.alerts.get(code) ?? 0) + 1);
-        this.reporter.log({ level: "warning", rank: this.transport.rank, code, message });
+        this.reporter.alert(code, message);
       },
       onSealed: () => this.sealed(),
       onStatus: (from, status) => this.onStatus(from, status),
@@ -213,6 +216,8 @@ class Job {
         error instanceof BaashError ? error.message : String((error as Error)?.stack ?? error);
       process.stderr.write(`baash: ${text}\n`);
     }
+    this.reporter.alert(errorCode(error), String(error));
+    await Promise.race([this.reporter.close(), Bun.sleep(LOG_CLOSE_MS)]);
     const code = exitCodeOf(error);
     // Before the epoch all ranks fail together and may part in peace; later one ends the job.
     if (this.rank === undefined) await this.transport.close(5000);

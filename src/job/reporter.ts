@@ -2,9 +2,10 @@
  * What rank 0 says to the world: progress as JSON lines on stdout where a program reads them, the
  * merged result as a file or as YCSB's report. The other ranks are silent but for their logs.
  */
-import { appendFileSync, mkdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { availableParallelism, hostname } from "node:os";
 import { BaashError, EXIT } from "../base/errors.ts";
+import { logger, startLog } from "../base/log.ts";
 import type { RankConfig } from "../config.ts";
 import type { RunningRank } from "../rank/start.ts";
 import { MergedResult, type RankResult } from "../workload/measurements.ts";
@@ -34,23 +35,34 @@ export interface JobResult {
   readonly ranks: readonly RankReport[];
 }
 
+const log = logger("job");
+
 export class Reporter {
   /** Between two words about progress; 0: none. */
   readonly intervalMs: number;
   private readonly config: RankConfig;
   private readonly ranks: number;
   private readonly speaks: boolean;
+  private readonly logging: ReturnType<typeof startLog> | undefined;
   private readonly reports = new Map<number, RankReport>();
   private workload: WorkloadConfig | undefined;
   private facts: JobFacts | undefined;
   private complete: (() => void) | undefined;
 
-  constructor(config: RankConfig, ranks: number, speaks: boolean) {
+  constructor(config: RankConfig, { rank, ranks }: { rank: number; ranks: number }) {
     this.config = config;
     this.intervalMs = 1000 * config.statusInterval;
     this.ranks = ranks;
-    this.speaks = speaks;
-    if (config.log !== undefined) mkdirSync(config.log, { recursive: true });
+    this.speaks = rank === 0;
+    if (config.log === undefined) return;
+    mkdirSync(config.log, { recursive: true });
+    const file = `${config.log}/rank-${rank}.log`;
+    this.logging = startLog({ level: "info", file, fields: { rank } });
+  }
+
+  /** The last lines of the log leave. */
+  async close(): Promise<void> {
+    await this.logging?.close();
   }
 
   /** A sentence for a person, on stderr. */
@@ -58,15 +70,14 @@ export class Reporter {
     if (this.speaks) process.stderr.write(`baash: ${sentence}\n`);
   }
 
-  log(line: { rank: number; [field: string]: unknown }): void {
-    if (this.config.log === undefined) return;
-    const text = JSON.stringify({ time: new Date().toISOString(), ...line });
-    appendFileSync(`${this.config.log}/rank-${line.rank}.log`, `${text}\n`);
+  /** Something that cost no transaction, but that somebody should know of. */
+  alert(code: string, message: string): void {
+    log.warning("{message}", { code, message });
   }
 
   started(rank: RunningRank, workload: WorkloadConfig | undefined): void {
     this.workload = workload;
-    const { chain, opened, settings, transport } = rank;
+    const { chain, opened, settings } = rank;
     this.facts = {
       host: hostname(),
       cores: availableParallelism(),
@@ -82,13 +93,7 @@ export class Reporter {
       synced: true,
     };
     this.line({ type: "started", facts: this.facts });
-    this.log({
-      rank: transport.rank,
-      level: "info",
-      code: "STARTED",
-      slot: chain.slot,
-      head: chain.hash,
-    });
+    log.info("started at slot {slot}", { slot: chain.slot, head: chain.hash });
     if (workload === undefined) this.say(`rank 0 of ${this.ranks} serves at slot ${chain.slot}`);
   }
 

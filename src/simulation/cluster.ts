@@ -76,6 +76,9 @@ class Cluster {
   private stepsToCrash = Number.POSITIVE_INFINITY;
   private stepCrashAfter = false;
   private stepHost = "";
+  private changesToDeath = Number.POSITIVE_INFINITY;
+  private deathAfter = false;
+  private dying: string | undefined;
   /** No job is started again. */
   private over = false;
   private settledAfterMs = 0;
@@ -96,10 +99,7 @@ class Cluster {
       },
     });
     this.disk.fault = (step) => this.diskFault(step);
-    // Power that fails in the middle of a step takes everybody with it.
-    this.disk.onCrash = (host) => {
-      if (this.processes.get(host)?.alive) this.endJobs(false);
-    };
+    this.disk.onCrash = (host) => this.diskCrashed(host);
     const keys = new Random(seed, 4);
     const ledgerKey = seededKey("ed25519", keys);
     const nonce = new Uint8Array(16);
@@ -176,21 +176,35 @@ class Cluster {
   private diskFault(step: DiskStep): DiskFault | undefined {
     this.stepHost = step.host;
     const { plan, diskRandom } = this;
-    const delayMs = 0.02 + diskRandom.nextFloat() * plan.diskStepMsMax;
+    const slow = step.host.endsWith(`.${plan.slowRank}`) ? plan.slowFactor : 1;
+    const delayMs = 0.02 + diskRandom.nextFloat() * plan.diskStepMsMax * slow;
     this.trace.add(`${step.host} ${step.step} ${step.path.slice(-24)}`);
     if (--this.stepsToCrash === 0) {
       return { delayMs, crash: "power", happens: this.stepCrashAfter };
     }
     if (!this.world.faulty) return { delayMs };
+    const changes = ["create", "write", "syncFile", "link", "syncDirectory"].includes(step.step);
+    if (changes && --this.changesToDeath === 0) {
+      this.dying = step.host;
+      return { delayMs, crash: "host", happens: this.deathAfter };
+    }
     const { eio, readEio, enospc, spike, spikeMsMax } = plan.storage;
     const chance = diskRandom.nextFloat();
-    const changes = ["create", "write", "syncFile", "link", "syncDirectory"].includes(step.step);
     if (!changes) return chance < readEio ? { delayMs, code: "EIO" } : { delayMs };
     const happens = step.step === "link" && diskRandom.nextFloat() < 0.5;
     if (chance < eio) return { delayMs, code: "EIO", happens };
     if (chance < eio + enospc && step.step === "write") return { delayMs, code: "ENOSPC" };
     if (chance > 1 - spike) return { delayMs: diskRandom.nextFloat() * spikeMsMax };
     return { delayMs };
+  }
+
+  /** A step of the disk ended in a crash: of one host, or of all, which takes everybody with it. */
+  private diskCrashed(host: string): void {
+    const process = this.processes.get(host);
+    if (!process?.alive) return;
+    const ours = this.job.ranks.includes(process);
+    if (this.dying === host && ours) this.rankDies(process.rank, true);
+    else this.endJobs(false);
   }
 
   private scheduleDisk(delayMs: number, action: () => void): void {
@@ -225,7 +239,7 @@ class Cluster {
       const underWay = this.newcomers.some((job) => job.ended === undefined);
       if (this.job.ended !== undefined && !underWay) {
         this.job.kill(false);
-        this.job = this.startJob(this.plan.ranks);
+        this.job = this.startJob(this.plan.ranksLater);
       }
       for (const job of this.newcomers) if (job.ended !== undefined) job.kill(false);
       this.supervise();
@@ -238,21 +252,23 @@ class Cluster {
     trace.add(`incident ${incident.kind}`);
     switch (incident.kind) {
       case "rank-crash":
-        // Before the epoch a job ends with its first dead rank.
-        if (!job.up || job.live.length <= 1) this.endJobs(incident.host);
-        else if (job.ranks[incident.rank].alive) job.crash(incident.rank, incident.host);
+        this.rankDies(incident.rank, incident.host);
+        return;
+      case "recorder-crash":
+        this.changesToDeath = incident.changes;
+        this.deathAfter = incident.after;
         return;
       case "partition": {
         if (!job.up) return;
-        const others = job.ranks
-          .map(({ rank }) => rank)
-          .filter((rank) => !incident.ranks.includes(rank));
-        job.network.partition(incident.ranks, others);
+        const all = job.ranks.map(({ rank }) => rank);
+        const cut = all.filter((rank) => incident.ranks.includes(rank));
+        const others = all.filter((rank) => !incident.ranks.includes(rank));
+        job.network.partition(cut, others);
         this.clock.after(incident.forMs, () => job.network.heal());
         return;
       }
       case "freeze-rank":
-        if (job.up) job.ranks[incident.rank].clock.freeze(incident.forMs);
+        if (job.up) job.ranks[incident.rank]?.clock.freeze(incident.forMs);
         return;
       case "job-crash":
         if (incident.power) this.losePower();
@@ -269,6 +285,13 @@ class Cluster {
         if (job.up) job.freeze(incident.forMs);
         return;
     }
+  }
+
+  /** Before the epoch a job ends with its first dead rank. */
+  private rankDies(rank: number, withHost: boolean): void {
+    const { job } = this;
+    if (!job.up || job.live.length <= 1) this.endJobs(withHost);
+    else if (job.ranks[rank]?.alive) job.crash(rank, withHost);
   }
 
   private endJobs(withHosts: boolean): void {
@@ -289,6 +312,7 @@ class Cluster {
     this.trace.add("faults end");
     this.world.faulty = false;
     this.stepsToCrash = Number.POSITIVE_INFINITY;
+    this.changesToDeath = Number.POSITIVE_INFINITY;
     // Fewer than R members cannot go on (protocol.md, step 8): whoever watches starts the job again.
     if (this.job.live.length < answersMin(this.job.ranks.length)) this.endJobs(false);
     for (const job of [this.job, ...this.newcomers]) {

@@ -61,6 +61,13 @@ export type Incident =
       readonly steps: number;
       readonly after: boolean;
     }
+  /** The rank that takes this change of the disk after `atMs` dies: before it, or right after it. */
+  | {
+      readonly kind: "recorder-crash";
+      readonly atMs: number;
+      readonly changes: number;
+      readonly after: boolean;
+    }
   | { readonly kind: "second-job"; readonly atMs: number; readonly ranks: number }
   | { readonly kind: "freeze"; readonly atMs: number; readonly forMs: number };
 
@@ -77,6 +84,8 @@ export interface Plan {
   readonly seed: number;
   readonly scenario: Scenario;
   readonly ranks: number;
+  /** Of a job that is started again. */
+  readonly ranksLater: number;
   readonly ranksPerHost: number;
   readonly settings: RankSettings;
   readonly takeoverMs: number;
@@ -85,6 +94,9 @@ export interface Plan {
   readonly delayMsMax: number;
   readonly storage: StorageFaults;
   readonly diskStepMsMax: number;
+  /** The disk is so much slower for this rank; -1: for none. */
+  readonly slowRank: number;
+  readonly slowFactor: number;
   /** 0: work is done inline, at once. */
   readonly poolDelayMsMax: number;
   readonly checkThrowsRate: number;
@@ -111,7 +123,8 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
   const chance = (share: number) => random.nextFloat() < share;
   const scenario = options.scenario ?? SCENARIOS[seed % SCENARIOS.length];
   const has = (...names: Scenario[]) => names.includes(scenario) || scenario === "storm";
-  const ranks = options.ranks ?? (chance(0.1) ? 1 : between(2, 5));
+  const anySize = () => (chance(0.1) ? 1 : chance(0.05) ? between(6, 8) : between(2, 5));
+  const ranks = options.ranks ?? anySize();
   const loadUntilMs = between(1500, 4000);
   const faultsUntilMs = Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
   const settings = settingsOf(between, chance);
@@ -122,7 +135,12 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
   if (scenario === "rank-crash" || (stormy && chance(0.3))) {
     for (let i = chance(0.6) ? 1 : between(1, ranks); i > 0; i--) {
       const rank = random.nextBelow(ranks);
-      incidents.push({ kind: "rank-crash", atMs: when(), rank, host: chance(0.3) });
+      if (chance(0.5))
+        incidents.push({ kind: "rank-crash", atMs: when(), rank, host: chance(0.3) });
+      else {
+        const changes = between(1, 20);
+        incidents.push({ kind: "recorder-crash", atMs: when(), changes, after: chance(0.5) });
+      }
     }
   }
   if (scenario === "partition" || (stormy && chance(0.3))) {
@@ -157,6 +175,7 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     seed,
     scenario,
     ranks,
+    ranksLater: options.ranks ?? (chance(0.5) ? ranks : anySize()),
     ranksPerHost: chance(0.5) ? ranks : between(1, ranks),
     settings,
     takeoverMs,
@@ -182,6 +201,8 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
         }
       : NO_STORAGE_FAULTS,
     diskStepMsMax: chance(0.5) ? 0.3 : between(1, 8),
+    slowRank: has("storage", "rank-crash") && chance(0.4) ? random.nextBelow(ranks) : -1,
+    slowFactor: between(3, 60),
     poolDelayMsMax: chance(0.4) ? 0 : between(1, 30),
     checkThrowsRate: chance(0.2) ? 0.05 : 0,
     duplicateRate: has("corruption") ? 0.1 * random.nextFloat() : 0,
@@ -193,7 +214,7 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     incidents: incidents.sort((a, b) => a.atMs - b.atMs),
     faultsUntilMs,
     loadUntilMs,
-    loadIntervalMs: between(6, 60),
+    loadIntervalMs: chance(0.15) ? between(200, 600) : between(6, 60),
     batchMax: between(1, 12),
   };
 }

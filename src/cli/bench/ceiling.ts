@@ -34,7 +34,7 @@ export async function runCeiling(options: CeilingOptions): Promise<number> {
       ...["--dir", directory, "--json"],
     ];
     const child = Bun.spawn(command, {
-      env: launchEnvironment(),
+      env: launchEnvironment(options.ranks),
       stdin: "ignore",
       stderr: "inherit",
     });
