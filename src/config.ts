@@ -49,7 +49,10 @@ export function parseRankConfig(
     ...Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined)),
   };
   if (given.ledger === undefined) {
-    throw usageError("LEDGER_MISSING", "no ledger directory: give one with --ledger DIR or BAASH_LEDGER");
+    throw usageError(
+      "LEDGER_MISSING",
+      "no ledger directory: give one with --ledger DIR or BAASH_LEDGER",
+    );
   }
   const parsed = rankSchema.safeParse(given);
   if (parsed.success) return Object.freeze(parsed.data);

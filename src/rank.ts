@@ -15,27 +15,46 @@ const program = new Command("rank")
   .description("one member of a BAASH ledger; every MPI rank runs this program")
   .helpOption("-h, --help", "explain")
   .addOption(flag("--ledger <dir>", "ledger directory on the shared file system (BAASH_LEDGER)"))
-  .addOption(flag("--ledger-key <file>", "its key, mode 0600 (BAASH_LEDGER_KEY; default: ~/.config/baash/keys)"))
+  .addOption(
+    flag(
+      "--ledger-key <file>",
+      "its key, mode 0600 (BAASH_LEDGER_KEY; default: ~/.config/baash/keys)",
+    ),
+  )
   .addOption(flag("--force", "accept a file system that forgets, such as tmpfs"))
   .addOption(flag("--difficulty <bits>", "new ledger: zero bits of a block's puzzle (8)"))
   .addOption(flag("--storage-difficulty <bits>", "new ledger: zero bits of a STORAGE record (16)"))
   .addOption(flag("--supply <amount>", "new ledger: balance of account 0 (1000000000)"))
-  .addOption(flag("--block-transactions <n>", "transactions of a full block (1000; the paper's is 4)"))
+  .addOption(
+    flag("--block-transactions <n>", "transactions of a full block (1000; the paper's is 4)"),
+  )
   .addOption(flag("--block-delay-ms <ms>", "a block that is not full closes after this (5)"))
-  .addOption(flag("--round-interval-ms <ms>", "least time between two rounds of one rank's own (0)"))
+  .addOption(
+    flag("--round-interval-ms <ms>", "least time between two rounds of one rank's own (0)"),
+  )
   .addOption(flag("--pipeline-depth <n>", "rounds that may be open at once (2)"))
   .addOption(flag("--transaction-workers <n>", "0 or 1 thread that builds and mines blocks (1)"))
   .addOption(flag("--block-workers <n>", "threads that check blocks (by cores)"))
-  .addOption(flag("--inline-transactions <n>", "work up to this size stays on the main thread (by cores)"))
+  .addOption(
+    flag("--inline-transactions <n>", "work up to this size stays on the main thread (by cores)"),
+  )
   .addOption(flag("--takeover-ms <ms>", "how long a ledger that was left open may answer (5000)"))
   .addOption(flag("--checkpoint-records <n>", "records between two checkpoints (8192)"))
   .addOption(flag("--sockets <dir>", "take transactions on DIR/rank-<n>.sock, mode 0600"))
-  .addOption(flag("-P, --properties <file>", "YCSB workload of the generator; later files win").argParser(collect))
-  .addOption(flag("-p, --property <name=value>", "YCSB property; beats the files").argParser(collect))
+  .addOption(
+    flag("-P, --properties <file>", "YCSB workload of the generator; later files win").argParser(
+      collect,
+    ),
+  )
+  .addOption(
+    flag("-p, --property <name=value>", "YCSB property; beats the files").argParser(collect),
+  )
   .addOption(flag("--phase <phase>", "load, run or all").choices(["load", "run", "all"]))
   .addOption(flag("--no-generate", "read the workload but let clients make the load"))
   .addOption(flag("--journal <dir>", "write what was acknowledged to DIR/rank-<n>.journal"))
-  .addOption(flag("--results <file>", "rank 0 writes the merged result as JSON instead of a report"))
+  .addOption(
+    flag("--results <file>", "rank 0 writes the merged result as JSON instead of a report"),
+  )
   .addOption(flag("--status-interval <s>", "rank 0 prints progress as JSON lines on stdout"))
   .addOption(flag("--log <dir>", "JSON log lines to DIR/rank-<n>.log"))
   .addHelpText(
@@ -52,4 +71,7 @@ ${EXIT_HELP}`,
     process.exitCode = await runJob(parseRankConfig(program.opts(), process.env));
   });
 
-process.exit(await runProgram(program, process.argv.slice(2)));
+/** As the launcher numbers the processes: one of them speaks for all before MPI is there. */
+const { OMPI_COMM_WORLD_RANK, PMI_RANK, SLURM_PROCID } = process.env;
+const speaks = Number(OMPI_COMM_WORLD_RANK ?? PMI_RANK ?? SLURM_PROCID ?? 0) === 0;
+process.exit(await runProgram(program, process.argv.slice(2), { speaks }));

@@ -116,7 +116,7 @@ describe("imports", () => {
     const importers = sources.filter(
       (path) => isShipped(path) && importsOf(path).includes("msgpackr"),
     );
-    expect(importers).toEqual(["src/ledger/codec.ts", "src/verify/payload-reader.ts"]);
+    expect(importers.sort()).toEqual(["src/ledger/codec.ts", "src/verify/payload-reader.ts"]);
   });
 });
 
@@ -189,7 +189,7 @@ describe("nothing lies about", () => {
   test("every source file is part of a program", () => {
     const reached = reachableFrom(ENTRIES);
     const shipped = sources.filter((path) => !path.startsWith("test/"));
-    expect(shipped.filter((path) => !reached.has(path))).toEqual(Object.keys(SPARE));
+    expect(shipped.filter((path) => !reached.has(path)).sort()).toEqual(Object.keys(SPARE).sort());
   });
 
   test("every file of the tests is a test or helps one", () => {

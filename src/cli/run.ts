@@ -3,38 +3,62 @@
  * wrong command line is 2, a coded error its own code, anything else 70 (a bug of ours).
  */
 import { type Command, CommanderError } from "commander";
-import { BaashError, EXIT } from "../base/errors.ts";
+import { BaashError, EXIT, exitCodeOf } from "../base/errors.ts";
 
-/** Answers the exit code; the caller ends the process with it. */
-export async function runProgram(program: Command, args: readonly string[]): Promise<number> {
-  prepare(program);
+/** mpirun ends all at the first one's bad end: by then the one that speaks has spoken. */
+const SILENT_END_MS = 2000;
+
+/**
+ * Answers the exit code; the caller ends the process with it. `speaks` is false where another
+ * process of the same command line says the same: help, and what is wrong with what was asked for.
+ */
+export async function runProgram(
+  program: Command,
+  args: readonly string[],
+  { speaks = true }: { speaks?: boolean } = {},
+): Promise<number> {
+  prepare(program, speaks);
   process.exitCode = EXIT.ok;
   try {
     await program.parseAsync(args, { from: "user" });
     return Number(process.exitCode);
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    if (error instanceof BaashError) {
-      process.stderr.write(`baash: ${error.message}\n`);
-      return error.exitCode;
-    }
+    const exitCode = endOf(error);
+    const isCommon = exitCode === EXIT.usage || exitCode === EXIT.configuration;
+    if (speaks || !isCommon) explain(error);
+    else await Bun.sleep(SILENT_END_MS);
+    return exitCode;
+  }
+}
+
+function endOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  return exitCodeOf(error);
+}
+
+function explain(error: unknown): void {
+  // commander has said it.
+  if (error instanceof CommanderError) return;
+  if (error instanceof BaashError) {
+    process.stderr.write(`baash: ${error.message}\n`);
+  } else {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     process.stderr.write(`baash: a bug of ours, please report it: ${text}\n`);
-    return EXIT.software;
   }
 }
 
 /** Errors of the command line in our own words, for the program and all its commands. */
-function prepare(command: Command): void {
+function prepare(command: Command, speaks: boolean): void {
   command.exitOverride();
   command.showHelpAfterError(false);
   command.configureOutput({
+    ...(!speaks && { writeOut: () => {}, writeErr: () => {} }),
     outputError(text, write) {
       const what = text.replace(/^error: /, "").trimEnd();
       write(`baash: ${what}; see ${commandPath(command)} --help\n`);
     },
   });
-  for (const sub of command.commands) prepare(sub);
+  for (const sub of command.commands) prepare(sub, speaks);
 }
 
 function commandPath(command: Command): string {

@@ -15,12 +15,12 @@ const program = loadCommand().action(async (phase: string | undefined) => {
   const { runLoad } = await import("./ycsb/run.ts");
   const { describeOutcome, writeFiles } = await import("./ycsb/report.ts");
   const outcome = await runLoad(plan);
-  await writeFiles(plan, outcome);
   await print(describeOutcome(plan, outcome));
   const verdict = describeProof(outcome.proof);
   if (plan.output === "json") process.stderr.write(verdict);
   else await print(verdict);
   if (!outcome.proof.verified) process.exitCode = EXIT.failed;
+  await writeFiles(plan, outcome);
 });
 
 function describeProof({ verified, checked, problems, notes }: Proof): string {

@@ -16,10 +16,10 @@ import { type RankProcess, ROOT, type World } from "./rank-process.ts";
 import { seededKey } from "./seeded-keys.ts";
 import { Trace, Violation } from "./trace.ts";
 import { Users } from "./users.ts";
-import { quiescence, VirtualClock } from "./virtual-clock.ts";
+import { turn, VirtualClock } from "./virtual-clock.ts";
 
 /** Peace for so long, in virtual time, must be enough for everything to come to an end. */
-const LIVENESS_MS = 120_000;
+const LIVENESS_MS = 30_000;
 const INSIST_MS = 400;
 const RESTART_MS = 200;
 const SUPPLY = 10_000;
@@ -53,7 +53,7 @@ export async function simulate(plan: Plan, options: ClusterOptions = {}): Promis
   } catch (error) {
     cluster.fail(error);
   }
-  await quiescence();
+  await turn();
   process.off("unhandledRejection", unhandled);
   return cluster.report();
 }
@@ -233,6 +233,8 @@ class Cluster {
       if (this.over) return;
       const newcomer = this.newcomers.find((job) => job.up);
       if (newcomer !== undefined && this.job.ended !== undefined) {
+        if (this.plan.scenario === "second-job")
+          this.fail(new Violation("S9", `job ${newcomer.number} took over from one that lived`));
         this.newcomers.splice(this.newcomers.indexOf(newcomer), 1);
         this.job = newcomer;
       }
@@ -434,7 +436,7 @@ class Cluster {
       .finally(() => {
         done = true;
       });
-    await quiescence();
+    await turn();
     await this.clock.run(this.clock.now() + LIVENESS_MS, () => done);
   }
 

@@ -101,6 +101,12 @@ export class LogOracle {
     }
     const { header, body, hash } = record.value;
     const counts = judgeRecord(chain, record.value, bytes).counts;
+    if (!counts && (body.kind === "QUORUM" || body.kind === "STORAGE")) {
+      throw new Violation(
+        "S4",
+        `slot ${slot} is a ${body.kind} of an honest rank and does not count`,
+      );
+    }
     if (counts) this.execute(record.value);
     if (counts && body.kind === "QUORUM")
       for (const round of body.rounds) this.checkQuorum(slot, round);

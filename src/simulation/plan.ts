@@ -125,7 +125,7 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
   const has = (...names: Scenario[]) => names.includes(scenario) || scenario === "storm";
   const anySize = () => (chance(0.1) ? 1 : chance(0.05) ? between(6, 8) : between(2, 5));
   const ranks = options.ranks ?? anySize();
-  const loadUntilMs = between(1500, 4000);
+  const loadUntilMs = between(800, 3000);
   const faultsUntilMs = Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
   const settings = settingsOf(between, chance);
   const stormy = scenario === "storm";

@@ -108,7 +108,7 @@ export const PROPERTY_SCHEMA = {
     ],
     "form of the report",
   ),
-  exportfile: text("", "file of the report; empty: standard output"),
+  exportfile: text("", "file that gets the report too, in the exporter's form"),
 
   fieldcount: integer(10, "fields of a record", 1, FIELDS_MAX),
   fieldlength: integer(100, "bytes of a field (the longest, unless constant)", 1, TXN_BYTES_MAX),
@@ -193,7 +193,6 @@ export const PROPERTY_SCHEMA = {
   ),
   "baash.difficulty": integer(8, "leading zero bits of the consensus puzzle", 0, PUZZLE_BITS_MAX),
   "baash.ack": choice("final", ["agreed", "final"], "acknowledgement that completes an operation"),
-  "baash.output": text("", "directory of the report files; empty: none"),
   "baash.targetperrank": number(0, "operations a second of each rank; beats target", 0, 1e9),
   "baash.window": integer(
     8192,

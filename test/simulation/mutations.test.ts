@@ -20,12 +20,12 @@ const performerOf = ({ loop }: RankProcess) =>
 
 async function ruleBroken(
   mutate: (process: RankProcess) => void,
-  options: { seed?: number; scenario?: Scenario } = {},
+  options: { seed?: number; scenario?: Scenario; everyRank?: boolean } = {},
 ): Promise<string | undefined> {
   const plan = planOf(options.seed ?? 4, { scenario: options.scenario ?? "calm", ranks: 3 });
   const report = await simulate(plan, {
     onRank: (process) => {
-      if (process.rank === 1) mutate(process);
+      if (options.everyRank || process.rank === 1) mutate(process);
     },
   });
   return report.violation?.rule;
@@ -143,4 +143,24 @@ test("CRASH: an assertion that fails ends the run, wherever it is", async () => 
     }) as never;
   });
   expect(rule).toBe("CRASH");
+});
+
+test("S9: a newcomer that does not wait for an answer", async () => {
+  const rules = new Set<string | undefined>();
+  for (let seed = 1; seed <= 4; seed++) {
+    const plan = planOf(seed, { scenario: "second-job", ranks: 3 });
+    rules.add((await simulate({ ...plan, takeoverMs: 0 })).violation?.rule);
+  }
+  expect(rules).toContain("S9");
+});
+
+test("S4: a quorum of one", async () => {
+  const rule = await ruleBroken(
+    ({ loop }) => {
+      const { epoch } = loop!.context.core as unknown as { epoch: { winVotes: number } };
+      epoch.winVotes = 1;
+    },
+    { everyRank: true, scenario: "network", seed: 2 },
+  );
+  expect(rule).toBe("S4");
 });

@@ -35,6 +35,8 @@ interface Pair {
   readonly ledger: number;
   readonly ceiling: number;
   readonly ratio: number;
+  /** Of the ceiling: as large as the ledger's rounds were. */
+  readonly blocksPerRound: number;
   readonly agreed: Latency;
   readonly final: Latency;
 }
@@ -59,15 +61,16 @@ export async function bench(options: BenchOptions): Promise<BenchResult> {
     verified &&= outcome.proof.verified;
     facts = outcome.facts;
     say(`pair ${i + 1} of ${options.pairs}: the ceiling, ${options.seconds} s`);
+    const perRound = blocksPerRound(outcome, options.ranks);
     const ceiling = await runCeiling({
       ranks: options.ranks,
       txnBytes: TXN_BYTES,
       blockTransactions: BLOCK_TRANSACTIONS,
-      blocksPerRound: blocksPerRound(outcome, options.ranks),
+      blocksPerRound: perRound,
       difficulty: facts.difficulty,
       seconds: options.seconds,
     });
-    runs.push(pairOf(outcome.phases.at(-1)!.merged, ceiling));
+    runs.push(pairOf(outcome.phases.at(-1)!.merged, ceiling, perRound));
   }
   return {
     facts: facts!,
@@ -107,7 +110,7 @@ function blocksPerRound({ proof }: LoadOutcome, ranks: number): number {
   return Math.max(1, Math.round(transactions / BLOCK_TRANSACTIONS / Math.max(1, rounds * ranks)));
 }
 
-function pairOf(merged: MergedResult, ceiling: number): Pair {
+function pairOf(merged: MergedResult, ceiling: number, blocksPerRound: number): Pair {
   const ledger = (merged.counters.transactions * 1000) / Math.max(1, merged.durationMs);
   const at = (level: string): Latency => {
     const histogram = merged.allAt(level);
@@ -116,7 +119,14 @@ function pairOf(merged: MergedResult, ceiling: number): Pair {
       p99: histogram?.getValueAtPercentile(99) ?? 0,
     };
   };
-  return { ledger, ceiling, ratio: ledger / ceiling, agreed: at("agreed"), final: at("final") };
+  return {
+    ledger,
+    ceiling,
+    ratio: ledger / ceiling,
+    blocksPerRound,
+    agreed: at("agreed"),
+    final: at("final"),
+  };
 }
 
 /** Of each figure by itself, but for the ratio, which is that of the medians. */
@@ -137,6 +147,7 @@ function medianOf(runs: readonly Pair[]): Pair {
     ledger,
     ceiling,
     ratio: ledger / ceiling,
+    blocksPerRound: middle((run) => run.blocksPerRound),
     agreed: latency("agreed"),
     final: latency("final"),
   };

@@ -1,5 +1,8 @@
-/** What ycsb-load prints at its end: the facts that a figure is worth nothing without, the report of
- * each phase, the proof; as YCSB's lines, one JSON object, or a table. */
+/**
+ * What ycsb-load prints at its end: the facts that a figure is worth nothing without, the report of
+ * each phase, the proof; as YCSB's lines, one JSON object, or a table.
+ */
+import { BaashError, EXIT, errorCode } from "../../base/errors.ts";
 import type { JobFacts } from "../../job/reporter.ts";
 import type { MergedResult } from "../../workload/measurements.ts";
 import {
@@ -68,7 +71,6 @@ function factRows(plan: LoadPlan, facts: JobFacts): [string, string | number][] 
 /** The whole text of standard output, but for the verdict. */
 export function describeOutcome(plan: LoadPlan, outcome: LoadOutcome): string {
   const rows = factRows(plan, outcome.facts);
-  const { exportfile } = plan.workload;
   const last = outcome.phases.at(-1);
   switch (plan.output) {
     case "json":
@@ -77,9 +79,7 @@ export function describeOutcome(plan: LoadPlan, outcome: LoadOutcome): string {
       return `${describe(rows)}\n${last === undefined ? "" : phaseReport(plan, last, "table")}`;
     case "ycsb": {
       const facts = rows.map(([name, value]) => `[BAASH], ${name}, ${value}\n`).join("");
-      // As in YCSB, the report is in the file or on standard output.
-      const prints = last !== undefined && exportfile === "";
-      return facts + (prints ? phaseReport(plan, last, "ycsb") : "");
+      return facts + (last === undefined ? "" : phaseReport(plan, last, "ycsb"));
     }
   }
 }
@@ -109,16 +109,31 @@ function jsonOutcome(plan: LoadPlan, { facts, phases, proof, interrupted }: Load
   };
 }
 
-/** Files that properties ask for: the report of the last phase, histograms of each. */
+/**
+ * Files that properties ask for: the report of the last phase, histograms of each. Throws
+ * EXPORT_UNWRITABLE (exit 74).
+ */
 export async function writeFiles(plan: LoadPlan, outcome: LoadOutcome): Promise<void> {
   const { exportfile, report } = plan.workload;
   const last = outcome.phases.at(-1);
   if (exportfile !== "" && last !== undefined) {
-    await Bun.write(exportfile, phaseReport(plan, last, report));
+    await write(exportfile, phaseReport(plan, last, report));
   }
   if (!plan.workload["hdrhistogram.fileoutput"]) return;
   const prefix = plan.workload["hdrhistogram.output.path"];
   for (const { phase, merged } of outcome.phases) {
-    await Bun.write(`${prefix}${phase}.hlog`, hlogReport(merged));
+    await write(`${prefix}${phase}.hlog`, hlogReport(merged));
+  }
+}
+
+async function write(path: string, text: string): Promise<void> {
+  try {
+    await Bun.write(path, text);
+  } catch (cause) {
+    throw new BaashError(
+      "EXPORT_UNWRITABLE",
+      `${path} cannot be written (${errorCode(cause)}): the report is on standard output all the same.`,
+      { exitCode: EXIT.io, cause },
+    );
   }
 }

@@ -1,14 +1,14 @@
 /** The command line of ycsb-load: what beats what, and what is refused before anything is made. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EXIT } from "../../../src/base/errors.ts";
 import { loadCommand, normalizeArguments, planLoad } from "../../../src/cli/ycsb/options.ts";
+import { findDisk } from "../../../src/cli/ycsb/places.ts";
 import { LedgerMaker } from "../../support/make-ledger.ts";
 
 const PROGRAM = join(import.meta.dir, "../../../src/cli/ycsb-load.ts");
-const root = mkdtempSync(join(tmpdir(), "baash-options-"));
+const root = mkdtempSync(join(await findDisk(false), "baash-options-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 async function plan(...args: string[]) {

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { fold } from "../../../src/storage/folding.ts";
 import {
+  adoptLedger,
   checkGenesisFile,
   createLedger,
   inspectDirectory,
@@ -61,6 +62,38 @@ describe("genesis", () => {
         await grow(log, 2);
         disk.losePower();
         expect((await replay(openLog(disk.host("d")))).payloads.length).toBe(2);
+      }
+    }
+  });
+
+  test("what a maker that failed or died left behind is durable before it is built on", async () => {
+    const quiet = newDisk(0);
+    await createLedger(publisherOn(quiet), ROOT, genesisFile());
+    const faults: DiskFault[] = [
+      { code: "EIO" },
+      { code: "EIO", happens: true },
+      { crash: "host" },
+    ];
+    for (let at = 0; at < quiet.steps; at++) {
+      for (const fault of faults) {
+        for (let seed = 0; seed < 4; seed++) {
+          const disk = newDisk(seed + 10 * at);
+          const died = new Promise<void>((resolve) => {
+            disk.onCrash = () => resolve();
+          });
+          disk.fault = ({ number }) => (number === at ? fault : undefined);
+          const made = createLedger(publisherOn(disk), ROOT, genesisFile({ nonce: 1 }));
+          await Promise.race([made.catch(() => {}), died]);
+          disk.fault = undefined;
+          const { created } = await createLedger(
+            publisherOn(disk, "b"),
+            ROOT,
+            genesisFile({ nonce: 2 }),
+          );
+          if (!created) await adoptLedger(disk.host("b"), ROOT);
+          disk.losePower();
+          await openLedger(disk.host("c"), ROOT);
+        }
       }
     }
   });
