@@ -201,7 +201,7 @@ export const PROPERTY_SCHEMA = {
     WINDOW_MAX,
   ),
   "baash.validityrounds": integer(
-    4096,
+    256,
     "rounds that a transaction stays valid, at first: raised when some expire",
     1,
     VALIDITY_ROUNDS_MAX,
