@@ -136,7 +136,6 @@ describe("sizes", () => {
     "src/ledger/record.ts": "one layout: encoding, decoding and checking belong together",
     "src/queue/keyed-fifo.ts": "one lock guards it all: lists, table and arena change together",
     "src/rank/loop.ts": "one order of events",
-    "src/rank/perform.ts": "one switch over the effects of the core",
     "src/simulation/cluster.ts": "one world: ranks, network, disk and faults meet here",
     "src/workload/driver.ts": "one state machine of an operation, from its slot to its answer",
     "test/support/consensus-cluster.ts": "the world of the core's tests in one place",

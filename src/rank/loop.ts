@@ -109,8 +109,8 @@ export class RankLoop {
         this.performer.built(round, blocks);
         this.seekDemand();
       },
-      onChecked: (ticket, verdict) => this.performer.checked(ticket, verdict as 0),
-      onCheckFailed: (ticket, error) => this.performer.checkFailed(ticket, error),
+      onChecked: (ticket, verdict) => this.performer.validation.checked(ticket, verdict as 0),
+      onCheckFailed: (ticket, error) => this.performer.validation.checkFailed(ticket, error),
     };
     transport.handler = {
       onMessages: (batch) => this.onMessages(batch),
@@ -122,8 +122,8 @@ export class RankLoop {
 
   get counters() {
     return {
-      blocks: this.performer.blocksFinal,
-      transactions: this.performer.transactionsFinal,
+      blocks: this.performer.execution.blocks,
+      transactions: this.performer.execution.transactions,
       inFlight: this.context.own.inFlight,
       dropped: Object.fromEntries(this.context.dropped),
       unsettledRounds: this.context.core.unsettled,
@@ -286,7 +286,7 @@ export class RankLoop {
       });
       // No room now: it counts as not received, and is pulled when it is needed.
       if (held === undefined) return this.drop("INCOMING_FULL");
-      if (this.performer.cameAgain(name)) return;
+      if (this.performer.validation.cameAgain(name)) return;
     }
     this.take({ type: "proposal", ...name });
   }

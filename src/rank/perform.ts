@@ -4,27 +4,12 @@
  */
 import { assert, unreachable } from "../base/assert.ts";
 import { fromHex, toHex } from "../base/bytes.ts";
-import { copyRange } from "../base/copy.ts";
-import { BaashError, errorCode } from "../base/errors.ts";
-import type {
-  Decided,
-  Effect,
-  ProposalName,
-  RecordSummary,
-  RoundSettlement,
-  Vote,
-} from "../consensus/effects.ts";
+import type { Decided, Effect, ProposalName, Vote } from "../consensus/effects.ts";
 import { createBlockLocation, locateBlock } from "../ledger/block.ts";
-import { namesOf } from "../ledger/judge.ts";
 import { blocksRoot, encodeProposalHeader, proposalHash } from "../ledger/proposal.ts";
-import type { LedgerRecord } from "../ledger/record.ts";
-import { readNext, replayRounds, settledBy } from "../ledger/replay.ts";
-import { isTransient, VERDICT, type Verdict, verdictName } from "../ledger/verdict.ts";
-import { BLOCK_TXNS_MAX, SEGMENT_RECORDS, UNRECORDED_ROUNDS_MAX } from "../limits.ts";
-import { bodiesMatch, checkBlocks } from "../queue/block-checking.ts";
+import { SEGMENT_RECORDS } from "../limits.ts";
 import { NONE } from "../queue/keyed-fifo.ts";
 import type { RankContext } from "./context.ts";
-import { draftRound } from "./draft.ts";
 import {
   encodeDecided,
   encodePull,
@@ -33,7 +18,9 @@ import {
   PROPOSAL_HEADER_AT,
   voteBytesMax,
 } from "./envelope.ts";
-import type { HeldProposal } from "./proposals.ts";
+import { Execution } from "./execution.ts";
+import { Recording } from "./recording.ts";
+import { Validation } from "./validation.ts";
 
 const location = createBlockLocation();
 const RETRY_DELAY_MAX_MS = 1000;
@@ -41,28 +28,23 @@ const RETRY_DELAY_MAX_MS = 1000;
 export class Performer {
   private readonly rank: RankContext;
   private readonly others: number[];
-  private readonly outcomes = new Uint8Array(BLOCK_TXNS_MAX);
-  private readonly checks = new Map<number, HeldProposal>();
-  private nextTicket = 1;
-  /** Proposals whose anchor is not known here yet: waited for, then ⊥, never no. */
-  private readonly awaitingAnchor = new Set<HeldProposal>();
-  /** Proposals whose bodies came damaged, and their rounds: asked for again. */
-  private readonly awaitingBody = new Map<string, number>();
-  /** Records read from storage and not executed yet, by slot. */
-  private readonly readRecords = new Map<number, LedgerRecord>();
-  private appending = false;
-  private readonly forgetLater: number[] = [];
+  readonly validation: Validation;
+  readonly execution: Execution;
+  private readonly recording: Recording;
   private building = 0;
   private retryDelayMs = 0;
   /** Segment → hash of the record before its first: what folding starts from. */
   private readonly segmentParents = new Map<number, Uint8Array>();
-  blocksFinal = 0;
-  transactionsFinal = 0;
 
   constructor(rank: RankContext) {
     this.rank = rank;
     const { self, ranks } = rank.session;
     this.others = Array.from({ length: ranks }, (_, i) => i).filter((i) => i !== self);
+    this.validation = new Validation(rank, (from, pull) =>
+      this.send([from], MESSAGE.pull, encodePull(pull)),
+    );
+    this.execution = new Execution(rank, (held) => this.validation.ensureChecked(held));
+    this.recording = new Recording(rank);
   }
 
   /** A build is under way: what waits may be taken already. */
@@ -77,7 +59,7 @@ export class Performer {
       case "propose":
         return this.propose(effect.round);
       case "validate":
-        return this.validate(effect.round, effect.rank, effect.hash);
+        return this.validation.validate(effect.round, effect.rank, effect.hash);
       case "vote":
         return this.vote(effect.vote);
       case "skip-vote":
@@ -97,9 +79,9 @@ export class Performer {
       case "agreed":
         return this.agreed(effect.round, effect.name);
       case "link":
-        return this.link(effect);
+        return this.recording.link(effect);
       case "read":
-        return this.read(effect.slot, effect.prevHash);
+        return this.recording.read(effect.slot, effect.prevHash);
       case "finalize":
         return this.finalize(effect);
       case "returned":
@@ -220,102 +202,6 @@ export class Performer {
     if (held !== undefined) this.rank.proposals.drop(held);
   }
 
-  // Step 3.
-
-  private validate(round: number, rank: number, hash: string): void {
-    const held = this.rank.proposals.get(round, rank, hash);
-    if (held === undefined) return this.judged(round, rank, hash, "abstain");
-    const anchored = this.rank.chain.anchorRound(held.anchor);
-    if (anchored === undefined) {
-      this.awaitingAnchor.add(held);
-      return;
-    }
-    if (round - anchored > 2 * UNRECORDED_ROUNDS_MAX)
-      return this.judged(round, rank, hash, "abstain");
-    if (held.checked || held.slots.length === 0) {
-      held.checked = true;
-      return this.judged(round, rank, hash, "yes");
-    }
-    const ticket = this.nextTicket++;
-    this.checks.set(ticket, held);
-    held.checking = true;
-    this.rank.pool.check(ticket, this.checkRequest(held), held.txnCount);
-  }
-
-  private checkRequest(held: HeldProposal) {
-    const { difficulty, blockTransactionsMax } = this.rank.chain.genesis;
-    return {
-      proposal: held.header,
-      difficulty,
-      transactionsMax: blockTransactionsMax,
-      anchor: fromHex(held.anchor),
-      slots: held.slots,
-    };
-  }
-
-  checked(ticket: number, verdict: Verdict): void {
-    const held = this.endCheck(ticket);
-    if (held === undefined) return;
-    held.checked = verdict === VERDICT.OK;
-    if (!held.checked && this.damagedOnTheWay(held)) return;
-    if (!held.checked)
-      this.rank.events.onAlert({ code: "BAD_BLOCK", message: this.describe(held, verdict) });
-    const answer = held.checked ? "yes" : isTransient(verdict) ? "abstain" : "no";
-    this.judged(held.round, held.rank, held.hash, answer);
-  }
-
-  /** An exception while validating is an abstention and an alert, not a crash of the round. */
-  checkFailed(ticket: number, error: unknown): void {
-    const held = this.endCheck(ticket);
-    this.rank.events.onAlert({ code: "VALIDATION_EXCEPTION", message: String(error) });
-    if (held !== undefined && !this.damagedOnTheWay(held))
-      this.judged(held.round, held.rank, held.hash, "abstain");
-  }
-
-  /**
-   * Bodies that are not those of the headers count as not received, as if they had never come: ⊥,
-   * never no. They are asked for once; later their record brings them.
-   */
-  private damagedOnTheWay(held: HeldProposal): boolean {
-    if (bodiesMatch(held.slots, this.rank.incoming)) return false;
-    const { round, rank, hash } = held;
-    this.rank.events.onAlert({
-      code: "DAMAGED_BODY",
-      message: this.describe(held, VERDICT.WRONG_ROOT),
-    });
-    this.rank.proposals.drop(held);
-    this.awaitingBody.set(`${rank} ${hash}`, round);
-    const pull = { round, vote: false, force: false, bodies: [{ rank, hash }] };
-    this.send([rank], MESSAGE.pull, encodePull(pull));
-    return true;
-  }
-
-  /** A proposal is held now. True when it is one that came damaged before: it is judged here. */
-  cameAgain({ round, rank, hash }: ProposalName & { round: number }): boolean {
-    if (!this.awaitingBody.delete(`${rank} ${hash}`)) return false;
-    this.validate(round, rank, hash);
-    return true;
-  }
-
-  private endCheck(ticket: number): HeldProposal | undefined {
-    const held = this.checks.get(ticket);
-    this.checks.delete(ticket);
-    return held !== undefined && this.rank.proposals.checkEnded(held) ? held : undefined;
-  }
-
-  private judged(
-    round: number,
-    rank: number,
-    hash: string,
-    verdict: "yes" | "no" | "abstain",
-  ): void {
-    this.rank.emit({ type: "validated", round, rank, hash, verdict });
-  }
-
-  private describe(held: HeldProposal, verdict: Verdict): string {
-    return `a block of rank ${held.rank} in round ${held.round} is not valid: ${verdictName(verdict)}`;
-  }
-
   // Steps 4 and 5.
 
   private vote(vote: Vote): void {
@@ -346,96 +232,6 @@ export class Performer {
     if (rank === this.rank.session.self) this.rank.own.agreed(round);
   }
 
-  // Steps 6 and 8.
-
-  private link(effect: Extract<Effect, { type: "link" }>): void {
-    const { chain, session, storage, proposals, clock } = this.rank;
-    const rounds = effect.settlement.map((settlement: RoundSettlement) =>
-      draftRound(settlement, proposals, session.ranks),
-    );
-    this.appending = true;
-    const draft = {
-      kind: effect.kind,
-      slot: effect.slot,
-      prevHash: fromHex(effect.prevHash),
-      epoch: session.epoch,
-      firstRound: rounds[0]?.round ?? chain.settledRound + 1,
-      lastRound: rounds.at(-1)?.round ?? chain.settledRound,
-      heightBefore: chain.height,
-      creationTime: Math.floor(clock.wall()),
-      rounds,
-    };
-    storage.append(draft).then(
-      (result) => {
-        this.appendEnded();
-        if (result.won) {
-          this.rank.emit({ type: "linked", slot: effect.slot, hash: toHex(result.hash) });
-        } else {
-          if (effect.slot === chain.slot + 1) this.found(effect.slot, result.winner);
-          this.rank.emit({ type: "link-lost", slot: effect.slot });
-        }
-      },
-      (error) => {
-        this.appendEnded();
-        this.rank.events.onAlert({ code: errorCode(error), message: String(error) });
-        this.rank.emit({ type: "link-failed", slot: effect.slot });
-      },
-    );
-  }
-
-  /** The round is settled. The writer may still read its blocks. */
-  private forget(round: number): void {
-    if (this.appending) this.forgetLater.push(round);
-    else this.rank.proposals.forget(round);
-  }
-
-  /** The writer no longer reads the blocks of rounds that were settled meanwhile. */
-  private appendEnded(): void {
-    this.appending = false;
-    for (const round of this.forgetLater.splice(0)) this.rank.proposals.forget(round);
-  }
-
-  private read(slot: number, prevHash: string): void {
-    this.rank.storage.child(slot, fromHex(prevHash)).then(
-      (bytes) => {
-        if (bytes === undefined) this.rank.emit({ type: "no-record", slot });
-        else this.found(slot, bytes);
-      },
-      (error) => {
-        this.rank.events.onAlert({ code: errorCode(error), message: String(error) });
-        this.rank.emit({ type: "no-record", slot });
-      },
-    );
-  }
-
-  /** A record that another writer linked after our head. */
-  private found(slot: number, bytes: Uint8Array): void {
-    const { chain, emit } = this.rank;
-    if (slot !== chain.slot + 1) return emit({ type: "no-record", slot });
-    const next = readNext(chain, bytes);
-    if (!next.ok) {
-      const reason = `the record of slot ${slot} cannot be read: ${verdictName(next.verdict)}`;
-      return this.rank.events.onHalt("RECORD_UNREADABLE", reason);
-    }
-    const { header, hash, record } = next.value;
-    const rounds = record === undefined ? [] : settledBy(record);
-    const summary: RecordSummary = {
-      slot,
-      hash: toHex(hash),
-      kind: header.kind,
-      valid: record !== undefined,
-      firstRound: header.firstRound,
-      lastRound: header.lastRound,
-      rounds: rounds.map((round) => ({ round: round.round, included: namesOf(round) })),
-    };
-    if (record?.body.kind === "SEAL") {
-      const { members, rounds: settled } = record.body.seal;
-      if (members.length + settled.length === 0) return this.rank.sealed(slot, summary.hash);
-    }
-    if (record !== undefined) this.readRecords.set(slot, record);
-    emit({ type: "record", record: summary });
-  }
-
   // Step 7.
 
   private finalize(effect: Extract<Effect, { type: "finalize" }>): void {
@@ -443,100 +239,24 @@ export class Performer {
     if (effect.slot % SEGMENT_RECORDS === 0) {
       this.segmentParents.set(effect.slot / SEGMENT_RECORDS, fromHex(chain.hash));
     }
-    const record = this.readRecords.get(effect.slot);
-    this.readRecords.delete(effect.slot);
+    const record = this.recording.takeRead(effect.slot);
     const settledOwn: number[] = [];
     for (const { round, order } of effect.rounds) {
-      if (record === undefined) this.execute(round, order);
+      if (record === undefined) this.execution.execute(round, order);
       if (order.some((name) => name.rank === session.self)) settledOwn.push(round);
     }
-    if (record !== undefined && effect.rounds.length > 0) this.replay(record);
+    if (record !== undefined && effect.rounds.length > 0) this.execution.replay(record);
     chain.advance(effect.slot, effect.hash);
     if (record?.body.kind === "INTENT") chain.announce(record.header.authorIncarnation);
     core.executed(effect.slot, chain.effectsDigest);
     for (const round of settledOwn) own.settle(round);
     for (const { round } of effect.rounds) {
-      for (const held of this.awaitingAnchor)
-        if (held.round <= round) this.awaitingAnchor.delete(held);
-      for (const [name, of] of this.awaitingBody) if (of <= round) this.awaitingBody.delete(name);
-      this.forget(round);
+      this.validation.settled(round);
+      this.recording.forget(round);
     }
     if (settledOwn.length > 0) this.retryDelayMs = 0;
-    this.anchorsChanged();
+    this.validation.anchorsChanged();
     this.rank.events.onFinal(effect.slot);
-  }
-
-  private execute(round: number, order: readonly ProposalName[]): void {
-    const { chain, proposals } = this.rank;
-    const all: HeldProposal[] = [];
-    let blocks = 0;
-    for (const { rank, hash } of order) {
-      const held = proposals.get(round, rank, hash);
-      assert(held !== undefined, `the proposal of rank ${rank} in round ${round} is held`);
-      this.ensureChecked(held);
-      all.push(held);
-      blocks += held.slots.length;
-    }
-    this.orderBlocks(all, blocks);
-    for (const held of all) this.executeProposal(held);
-    chain.endRound(round);
-  }
-
-  /** Fixes the place of every block of a round at once: their hashes form one chain. */
-  private orderBlocks(all: readonly HeldProposal[], blocks: number): void {
-    const { ids } = this.rank.incoming.fifo;
-    const hashes = new Uint8Array(32 * blocks);
-    let at = 0;
-    for (const { slots } of all) {
-      for (const slot of slots) {
-        copyRange(ids, 32 * slot, 32, hashes, at);
-        at += 32;
-      }
-    }
-    this.rank.chain.orderBlocks(hashes, blocks);
-  }
-
-  private executeProposal(held: HeldProposal): void {
-    const { chain, incoming, own, session } = this.rank;
-    const { bytes } = incoming.fifo;
-    for (let index = 0; index < held.slots.length; index++) {
-      const slot = held.slots[index];
-      locateBlock(bytes, incoming.messageOffset(slot), incoming.messageLength(slot), location);
-      const { bodyOffset, bodyLength, txnCounter: count } = location;
-      const idsOffset = incoming.idsOffset(slot);
-      const block = { bytes, bodyOffset, bodyLength, count, ids: bytes, idsOffset };
-      chain.executeBlock(block, held.round, this.outcomes);
-      this.blocksFinal++;
-      this.transactionsFinal += count;
-      if (held.rank === session.self)
-        own.executed(held.round, index, this.outcomes.slice(0, count));
-    }
-  }
-
-  /** A record may include what this rank abstained on: it judges it now, before it executes it. */
-  private ensureChecked(held: HeldProposal): void {
-    if (held.checked || held.slots.length === 0) return;
-    const verdict = checkBlocks(this.checkRequest(held), this.rank.incoming);
-    if (verdict !== VERDICT.OK)
-      throw new BaashError("BLOCK_DISAGREES", this.describe(held, verdict));
-    held.checked = true;
-  }
-
-  private replay(record: LedgerRecord): void {
-    const { chain, own, session } = this.rank;
-    replayRounds(chain, settledBy(record), ({ round, rank, index }, outcomes) => {
-      this.blocksFinal++;
-      this.transactionsFinal += outcomes.length;
-      if (rank === session.self && own.has(round)) own.executed(round, index, outcomes.slice());
-    });
-  }
-
-  private anchorsChanged(): void {
-    for (const held of [...this.awaitingAnchor]) {
-      if (this.rank.chain.anchorRound(held.anchor) === undefined) continue;
-      this.awaitingAnchor.delete(held);
-      this.validate(held.round, held.rank, held.hash);
-    }
   }
 
   /** The parent of segment `segment`, if this rank has seen it begin. */
@@ -556,7 +276,7 @@ export class Performer {
     const count = this.rank.own.giveBack(round);
     if (count > 0) this.scheduleRetry();
     // Built after its round was settled: nobody comes back to it.
-    if (round <= this.rank.chain.settledRound) this.forget(round);
+    if (round <= this.rank.chain.settledRound) this.recording.forget(round);
   }
 
   private scheduleRetry(): void {

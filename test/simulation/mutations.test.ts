@@ -37,10 +37,9 @@ test("without a change nothing is broken", async () => {
 
 test("S7: blocks executed in another order", async () => {
   const rule = await ruleBroken((process) => {
-    const performer = open(performerOf(process));
-    const execute = performer.execute.bind(performer) as (round: number, order: unknown[]) => void;
-    performer.execute = ((round: number, order: unknown[]) =>
-      execute(round, [...order].reverse())) as never;
+    const { execution } = performerOf(process);
+    const execute = execution.execute.bind(execution);
+    execution.execute = (round, order) => execute(round, [...order].reverse());
   });
   expect(rule).toBe("S7");
 });
