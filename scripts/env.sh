@@ -48,3 +48,9 @@ if [[ -n $BUN && ${PATH%%:*} != "${BUN%/*}" ]]; then export PATH="${BUN%/*}:$PAT
 if [[ $EUID -eq 0 ]]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
+
+# For `mpirun` by hand, with Open MPI: more ranks than cores are welcome and give their core away
+# when idle, and a rank, which has threads of its own, is not bound to one core. What is set stays.
+export OMPI_MCA_rmaps_base_oversubscribe=${OMPI_MCA_rmaps_base_oversubscribe:-1}
+export OMPI_MCA_hwloc_base_binding_policy=${OMPI_MCA_hwloc_base_binding_policy:-none}
+export OMPI_MCA_mpi_yield_when_idle=${OMPI_MCA_mpi_yield_when_idle:-1}
