@@ -3,18 +3,13 @@
  * numbers and must stay below 2^53; a reader that meets more answers NaN, which no check accepts.
  */
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
-
 export function toHex(bytes: Uint8Array, start = 0, end = bytes.length): string {
-  let text = "";
-  for (let i = start; i < end; i++) text += HEX[bytes[i]];
-  return text;
+  return (start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end)).toHex();
 }
 
+/** Throws SyntaxError when `text` is not an even number of hex digits. */
 export function fromHex(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length >>> 1);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.substr(2 * i, 2), 16);
-  return bytes;
+  return Uint8Array.fromHex(text);
 }
 
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {

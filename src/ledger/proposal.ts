@@ -7,6 +7,7 @@
  *     16 32 epoch     88 4 rank       104 8 creationTime   120 32 blocksRoot
  *     48 32 anchor    92 4 blockCount 112 4 txnCount
  */
+import { assert } from "../base/assert.ts";
 import { equalBytes, readU32, readU64, writeU32, writeU64 } from "../base/bytes.ts";
 import { kernels } from "../base/kernels.ts";
 import { HASH_BYTES } from "../base/sha256.ts";
@@ -155,25 +156,37 @@ export function checkProposal(
   if (readU32(headerBytes, 116) !== 0) return VERDICT.BAD_SHAPE;
   if (header.blockCount !== blocks.length) return VERDICT.WRONG_COUNT;
   if (blocks.length * HASH_BYTES > hashesOut.length) return VERDICT.TOO_LARGE;
-  let txnCount = 0;
-  // Headers are gathered and hashed in one call: calls cost more than the hashes of small blocks.
-  const headers = new Uint8Array(BLOCK_HEADER_BYTES * blocks.length);
-  const spans = new Uint32Array(2 * blocks.length);
-  for (let i = 0; i < blocks.length; i++) {
-    const verdict = locateBlock(blocks[i], 0, blocks[i].length, location);
-    if (verdict !== VERDICT.OK) return verdict;
-    const at = BLOCK_HEADER_BYTES * i;
-    for (let k = 0; k < BLOCK_HEADER_BYTES; k++)
-      headers[at + k] = blocks[i][location.headerOffset + k];
-    spans[2 * i] = at;
-    spans[2 * i + 1] = BLOCK_HEADER_BYTES;
-    txnCount += location.txnCounter;
-  }
-  kernels.hashMany(headers, spans, blocks.length, hashesOut, 0);
+  const hashed = hashHeaders(blocks, hashesOut);
+  if (hashed.verdict !== VERDICT.OK) return hashed.verdict;
+  const { txnCount } = hashed;
   if (txnCount !== header.txnCount) return VERDICT.WRONG_COUNT;
   return equalBytes(header.blocksRoot, blocksRoot(hashesOut, blocks.length))
     ? VERDICT.OK
     : VERDICT.WRONG_ROOT;
+}
+
+/**
+ * Hashes all headers in one call: calls cost more than the hashes of small blocks. Block messages
+ * are views into the message that brought them, so their headers are spans of its memory.
+ */
+function hashHeaders(
+  blocks: readonly Uint8Array[],
+  hashesOut: Uint8Array,
+): { verdict: Verdict; txnCount: number } {
+  let txnCount = 0;
+  const spans = new Uint32Array(2 * blocks.length);
+  for (let i = 0; i < blocks.length; i++) {
+    const block = blocks[i];
+    assert(block.buffer === blocks[0].buffer, "the blocks of a proposal came in one message");
+    const verdict = locateBlock(block, 0, block.length, location);
+    if (verdict !== VERDICT.OK) return { verdict, txnCount };
+    spans[2 * i] = block.byteOffset + location.headerOffset;
+    spans[2 * i + 1] = BLOCK_HEADER_BYTES;
+    txnCount += location.txnCounter;
+  }
+  if (blocks.length > 0)
+    kernels.hashMany(new Uint8Array(blocks[0].buffer), spans, blocks.length, hashesOut, 0);
+  return { verdict: VERDICT.OK, txnCount };
 }
 
 /** The rank at place i of a round's order: who goes first rotates with the round. */
