@@ -32,6 +32,10 @@ export interface RankReport {
 const REPORT_TIMEOUT_MS = 60_000;
 /** A log that hangs must not keep a rank from ending the job. */
 const LOG_CLOSE_MS = 1000;
+/** Between two sentences about storage that does not take records. */
+const STORAGE_SAY_MS = 30_000;
+/** For a broken rank to say why it ends. */
+const BROKEN_MS = 5000;
 /** A phase may take days: what ends a rank that waits for another is the job's end. */
 const PHASE_TIMEOUT_MS = 30 * 24 * 3600 * 1000;
 
@@ -71,6 +75,17 @@ class Job {
     this.whenSealed.catch(() => {}); // whoever waits for it hears it there
     for (const signal of ["SIGTERM", "SIGINT", "SIGUSR1"] as const)
       process.on(signal, () => this.askAll());
+    // A broken assertion, or an exception where nothing can be undone: this rank ends.
+    for (const event of ["uncaughtException", "unhandledRejection"] as const)
+      process.on(event, (error: unknown) => this.broken(error));
+  }
+
+  /** Nothing more is taken from here on: what the rank knows can no longer be trusted. */
+  private broken(error: unknown): void {
+    this.rank?.loop.stop();
+    this.failed(error);
+    // Whoever waits for the failure ends the job; should nobody come to it, this does.
+    setTimeout(() => this.transport.abort(exitCodeOf(error)), BROKEN_MS).unref();
   }
 
   async run(workload: Awaited<ReturnType<typeof readWorkload>>): Promise<ExitCode> {
@@ -144,10 +159,23 @@ class Job {
       onAlert: ({ code, message }) => {
         this.alerts.set(code, (this.alerts.get(code) ?? 0) + 1);
         this.reporter.alert(code, message);
+        if (code.startsWith("STORAGE_")) this.sayOfStorage(message);
       },
       onSealed: () => this.sealed(),
       onStatus: (from, status) => this.onStatus(from, status),
     };
+  }
+
+  private storageSaidAt = Number.NEGATIVE_INFINITY;
+
+  /** Without storage nothing becomes final and clients wait: a person has to hear of it. */
+  private sayOfStorage(message: string): void {
+    if (performance.now() - this.storageSaidAt < STORAGE_SAY_MS) return;
+    this.storageSaidAt = performance.now();
+    const rank = this.transport.rank;
+    process.stderr.write(
+      `baash: rank ${rank} cannot make records final, and tries again: ${message}\n`,
+    );
   }
 
   private onStatus(from: number, status: Status): void {

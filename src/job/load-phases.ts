@@ -4,6 +4,7 @@
  * process beside it: the service says which.
  */
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
+import { BaashError, EXIT, errorCode } from "../base/errors.ts";
 import { LoadDriver } from "../workload/driver.ts";
 import { createWorkload, driverSettings } from "../workload/driver-settings.ts";
 import { Measurements, type RankResult } from "../workload/measurements.ts";
@@ -119,8 +120,17 @@ export class LoadPhases {
   }
 
   private write(entries: Uint8Array): void {
-    for (let offset = 0; offset < entries.length; )
-      offset += writeSync(this.journalFile!, entries, offset, entries.length - offset);
+    try {
+      for (let offset = 0; offset < entries.length; )
+        offset += writeSync(this.journalFile!, entries, offset, entries.length - offset);
+    } catch (cause) {
+      const path = journalPath(this.options.journal!, this.options.service.rank);
+      throw new BaashError(
+        "JOURNAL_FAILED",
+        `The journal ${path} cannot be written (${errorCode(cause)}): what is acknowledged could not be proven; make room, or give another directory with --journal.`,
+        { exitCode: EXIT.io, cause },
+      );
+    }
   }
 
   progress(): PhaseProgress | undefined {

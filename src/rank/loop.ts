@@ -142,6 +142,7 @@ export class RankLoop {
   // Inputs, one after the other.
 
   private take(input: Input): void {
+    if (this.stopped) return;
     this.inputs.push(input);
     if (this.handling) return;
     this.handling = true;
