@@ -58,6 +58,8 @@ for (let number = 0; number < MESSAGES; number++) {
 }
 await finished.promise;
 await transport.barrier();
-const { arenaBytesUsed, arenaWaits, sendsPending } = transport.counters();
+// Counted after the close, which flushes: that everybody has received everything does not say that
+// MPI has told each sender so yet.
 const finalized = await transport.close();
+const { arenaBytesUsed, arenaWaits, sendsPending } = transport.counters();
 print({ rank, bytesReceived, arenaBytesUsed, arenaWaits, sendsPending, finalized });
