@@ -35,11 +35,13 @@ class Backoff {
   }
 
   // Returns how long to sleep in microseconds; 0 = poll again (after a yield if one was due).
-  // `expecting`: a collective or a send is under way, so an answer is likely soon.
+  // `expecting`: a collective or a send is under way, so an answer is likely soon; or never, when the
+  // others are dead: after a while nothing is expected any more.
   double rest(bool expecting) {
     const double now = nowMs();
     if (idleSince_ == 0) idleSince_ = now;
     const double idleMs = now - idleSince_;
+    expecting = expecting && idleMs < EXPECT_MS;
     if (hot_ && idleMs < HOT_MS) return 0;
     if (idleMs < (expecting ? YIELD_EXPECTING_MS : YIELD_MS)) {
       sched_yield();
@@ -57,6 +59,7 @@ class Backoff {
   static constexpr double HOT_MS = 0.05;
   static constexpr double YIELD_MS = 0.1;
   static constexpr double YIELD_EXPECTING_MS = 1;
+  static constexpr double EXPECT_MS = 1000;
   static constexpr double SLEEP_FIRST_US = 20;
   static constexpr double SLEEP_EXPECTING_US = 100;
   static constexpr double SLEEP_IDLE_US = 500;

@@ -7,6 +7,9 @@
 
 #include "mpi-collective.h"
 #include "mpi-point-to-point.h"
+#include "mpi-keeper.h"
+#include "mpi-mesh.h"
+#include "mpi-regroup.h"
 
 namespace baash {
 
@@ -79,39 +82,76 @@ inline void Engine::dispatch() {
   options_.notify();
 }
 
+// Names are what tells machines apart, at the start and for those who come later alike.
+inline uint64_t hashOf(const std::string& name) {
+  uint64_t hash = 14695981039346656037u;  // FNV-1a
+  for (const char byte : name) hash = (hash ^ static_cast<uint8_t>(byte)) * 1099511628211u;
+  return hash;
+}
+
 inline void Engine::open() {
+  startKeeper();
+  prepareOpenMpi();
   int initialized = 0;
   CHECK(MPI_Initialized(&initialized));
   if (!initialized) CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &threadLevel));
-  CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
-  CHECK(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN));
-  CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &rank));
-  CHECK(MPI_Comm_size(MPI_COMM_WORLD, &size));
-  auto duplicate = [](MPI_Comm* to) {
-    CHECK(MPI_Comm_dup(MPI_COMM_WORLD, to));
-    CHECK(MPI_Comm_set_errhandler(*to, MPI_ERRORS_RETURN));
-  };
-  duplicate(&pointToPoint_);
-  duplicate(&regroupParent_);
-  lanes_.resize(static_cast<size_t>(options_.lanes) + 1);
-  for (Lane& lane : lanes_) duplicate(&lane.communicator);
-  peers_.resize(static_cast<size_t>(size));
+  registerPause();
+  returnErrors(MPI_COMM_WORLD);
+  returnErrors(MPI_COMM_SELF);
+  char text[std::max(MPI_MAX_PROCESSOR_NAME, MPI_MAX_LIBRARY_VERSION_STRING)];
+  int length = 0, found = 0;
+  CHECK(MPI_Get_processor_name(text, &length));
+  host.assign(text, static_cast<size_t>(length));
+  CHECK(MPI_Get_library_version(text, &length));
+  library.assign(text, static_cast<size_t>(length));
+  int* tagMax = nullptr;
+  CHECK(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &tagMax, &found));
+  if (found) tagMax_ = *tagMax;
 
-  MPI_Comm hostComm;
-  CHECK(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &hostComm));
+  place_.hostHash = hashOf(host);
+  lanes_.resize(static_cast<size_t>(options_.lanes) + 1);
+  MPI_Comm parents = MPI_COMM_NULL;
+  CHECK(MPI_Comm_get_parent(&parents));
+  spawned = parents != MPI_COMM_NULL;
+  if (spawned) {
+    for (Lane& lane : lanes_) lane.poisoned = true;
+    addMesh(makeMesh(mergeSides(parents, true), place_));
+    failed_ = true;  // finalizing would wait for all that were ever connected
+  } else {
+    openWorld();
+  }
+  rank = place_.process;
+  size = static_cast<int>(place_.sizeAtStart);
+  for (size_t process = 0; process < peers_.size(); process++) {
+    if (peers_[process] == nullptr) continue;
+    processes.push_back(static_cast<int>(process));
+    if (peers_[process]->hostHash == place_.hostHash) {
+      ranksOnHost.push_back(static_cast<int>(process));
+    }
+  }
+  const int neighbours = static_cast<int>(ranksOnHost.size());
+  backoff_.setUp(options_.ranksOnHost > 0 ? options_.ranksOnHost : neighbours);
+}
+
+// The first mesh, in which process numbers are ranks, and the lanes of all.
+inline void Engine::openWorld() {
   int count = 0;
-  CHECK(MPI_Comm_size(hostComm, &count));
-  ranksOnHost.resize(static_cast<size_t>(count));
-  CHECK(MPI_Allgather(&rank, 1, MPI_INT, ranksOnHost.data(), 1, MPI_INT, hostComm));
-  CHECK(MPI_Comm_free(&hostComm));
-  char name[MPI_MAX_PROCESSOR_NAME];
-  int length = 0;
-  CHECK(MPI_Get_processor_name(name, &length));
-  host.assign(name, static_cast<size_t>(length));
-  char version[MPI_MAX_LIBRARY_VERSION_STRING];
-  CHECK(MPI_Get_library_version(version, &length));
-  library.assign(version, static_cast<size_t>(length));
-  backoff_.setUp(options_.ranksOnHost > 0 ? options_.ranksOnHost : count);
+  CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &place_.process));
+  CHECK(MPI_Comm_size(MPI_COMM_WORLD, &count));
+  place_.sizeAtStart = count;
+  Mesh mesh;
+  mesh.hostHashes.resize(static_cast<size_t>(count));
+  for (int process = 0; process < count; process++) mesh.processes.push_back(process);
+  CHECK(MPI_Allgather(&place_.hostHash, 1, MPI_UINT64_T, mesh.hostHashes.data(), 1, MPI_UINT64_T,
+                      MPI_COMM_WORLD));
+  const auto duplicate = [](MPI_Comm* to) {
+    CHECK(MPI_Comm_dup(MPI_COMM_WORLD, to));
+    returnErrors(*to);
+  };
+  duplicate(&mesh.pointToPoint);
+  duplicate(&mesh.parent);
+  for (Lane& lane : lanes_) duplicate(&lane.communicator);
+  addMesh(mesh);
 }
 
 inline void Engine::run() {
@@ -147,7 +187,8 @@ inline void Engine::loop() {
     worked |= testRequests();
     worked |= testLanes();
     if (started_) worked |= receiveAll();
-    if (!regroups_.empty()) worked |= checkRegroups();
+    if (!operations_.empty()) worked |= checkOperations();
+    if (!burials_.empty()) worked |= buryForgotten();
     if (collectivesPending_ > 0) checkDeadlines();
     if (closing_ != Closing::No) worked |= stepClose();
     dispatch();
@@ -155,7 +196,9 @@ inline void Engine::loop() {
       backoff_.active();
       continue;
     }
-    const double sleepUs = backoff_.rest(collectivesPending_ > 0 || !requests_.empty());
+    const bool expecting =
+        collectivesPending_ > 0 || operationsUnderWay_ > 0 || !requests_.empty();
+    const double sleepUs = backoff_.rest(expecting);
     if (sleepUs == 0) continue;
     std::unique_lock<std::mutex> lock(commandMutex_);
     if (!commands_.empty()) continue;
@@ -192,8 +235,12 @@ inline void Engine::perform(Command& command) {
     case Command::Kind::Barrier:
       startCollective(command);
       break;
+    case Command::Kind::Forget:
+      forget(command.to);
+      break;
     case Command::Kind::Regroup:
-      startRegroup(command);
+    case Command::Kind::Spawn:
+      startOperation(command);
       break;
     case Command::Kind::Install:
       install(command.id);
@@ -207,10 +254,12 @@ inline void Engine::perform(Command& command) {
       started_ = true;  // peers may wait for us to take their messages
       closeDeadlineMs_ = command.deadlineMs;
       closeId_ = command.id;
+      sendCompletedMs_ = nowMs();
+      // Whoever waits for this process to finalize with it need not wait out the deadline.
+      if (failed_) sendControlToAll({CONTROL_LEAVING});
       break;
     case Command::Kind::Abort:
-      MPI_Abort(MPI_COMM_WORLD, command.option);
-      break;
+      abortJob(command.option);
   }
 }
 
@@ -227,6 +276,7 @@ inline bool Engine::testRequests() {
   }
   std::sort(indices_.begin(), indices_.begin() + count);
   std::vector<int> freed;
+  std::vector<Pending> controls;
   for (int i = 0; i < count; i++) {
     const Pending pending = pending_[indices_[i]];
     if (pending.frame.payload != nullptr) {
@@ -234,7 +284,9 @@ inline bool Engine::testRequests() {
       freed.push_back(pending.peer);
     } else if (pending.incoming != nullptr) {
       pending.incoming->framesUnderWay--;
-      deliver(peers_[pending.peer]);
+      deliver(*peers_[static_cast<size_t>(pending.peer)]);
+    } else if (pending.control != nullptr) {
+      controls.push_back(pending);
     }
   }
   if (result != MPI_SUCCESS) {
@@ -253,6 +305,7 @@ inline bool Engine::testRequests() {
     pending_.pop_back();
   }
   for (int peer : freed) pump(peer);
+  for (const Pending& control : controls) onControl(control.peer, *control.control);
   return true;
 }
 
@@ -273,24 +326,27 @@ inline void Engine::checkDeadlines() {
 
 // Closing: send what is queued while still receiving; meet everybody in a barrier, so that nobody
 // finalizes while another one waits for it; finalize. After any failure there is no finalize: it is
-// collective and would hang.
+// collective and would hang; and what does not leave within FLUSH_MS goes to somebody who is dead.
 inline bool Engine::stepClose() {
-  const bool late = nowMs() >= closeDeadlineMs_;
+  constexpr double FLUSH_MS = 250;
+  const double now = nowMs();
+  const bool late = now >= closeDeadlineMs_;
   bool met = false;
-  if (closing_ == Closing::Flushing && (late || counters.sendsPending == 0)) {
-    if (late || failed_) {
+  if (closing_ == Closing::Flushing) {
+    const bool flushed = counters.sendsPending == 0;
+    if (late || (failed_ && (flushed || now - sendCompletedMs_ >= FLUSH_MS))) {
       closing_ = Closing::Finished;
-    } else if (MPI_Ibarrier(pointToPoint_, &closeRequest_) == MPI_SUCCESS) {
-      closing_ = Closing::Meeting;
-    } else {
-      closing_ = Closing::Finished;
+    } else if (flushed) {
+      const MPI_Comm all = meshes_[0].pointToPoint;
+      const bool begun = MPI_Ibarrier(all, &closeRequest_) == MPI_SUCCESS;
+      closing_ = begun ? Closing::Meeting : Closing::Finished;
     }
   }
   if (closing_ == Closing::Meeting) {
     int done = 0;
     const int result = MPI_Test(&closeRequest_, &done, MPI_STATUS_IGNORE);
     met = result == MPI_SUCCESS && done;
-    if (!met && !late && result == MPI_SUCCESS) return false;
+    if (!met && !late && !failed_ && result == MPI_SUCCESS) return false;
     closing_ = Closing::Finished;
   }
   if (closing_ != Closing::Finished) return false;

@@ -5,7 +5,8 @@
 // is at least, before it reserves anything. What is too long is received frame by frame into one
 // scratch buffer. (Receiving it into a shorter buffer is no way out: Open MPI 4.1 over shared memory
 // then reads the full length all the same, past the buffer's end.) A frame longer than
-// FRAME_BYTES_MAX, which no program of ours sends, stays with its sender for ever.
+// FRAME_BYTES_MAX, which no program of ours sends, stays with its sender for ever. Tag 0 marks a control
+// message, by which engines tell each other of meshes (mpi-mesh.h).
 //
 // Back-pressure reaches the sender: MPI would otherwise buffer small messages at a slow receiver
 // without bound. Every SYNC_MESSAGES-th message (or SYNC_BYTES) goes as a synchronous send, which
@@ -20,6 +21,7 @@ namespace baash {
 
 constexpr size_t FRAME_BYTES_MAX = 1024 * 1024;
 constexpr int FRAMES_MAX = 2048;
+constexpr int CONTROL_TAG = 0;
 constexpr int IN_FLIGHT_MAX = 64;
 constexpr int SYNCS_MAX = 2;
 constexpr int SYNC_MESSAGES = 16;
@@ -39,7 +41,13 @@ inline void Engine::finishPayload(Payload* payload) {
 }
 
 inline void Engine::send(int to, Payload* payload) {
-  Peer& peer = peers_[to];
+  Peer* const found = peerOf(to);
+  if (found == nullptr || found->forgotten) {
+    counters.sendsDropped++;
+    finishPayload(payload);
+    return;
+  }
+  Peer& peer = *found;
   const size_t bytesMax = std::max(OUTBOX_BYTES_MIN, 4 * options_.messageBytesMax);
   if (peer.outbox.size() >= OUTBOX_FRAMES_MAX || peer.outboxBytes + payload->length > bytesMax) {
     // A dead or stuck peer must not fill our memory: what it cannot take is lost, and it is told once.
@@ -57,17 +65,22 @@ inline void Engine::send(int to, Payload* payload) {
   for (int i = 0; i < frames; i++) {
     const size_t offset = static_cast<size_t>(i) * FRAME_BYTES_MAX;
     const size_t frameLength = std::min(FRAME_BYTES_MAX, length - offset);
-    peer.outbox.push_back({payload, offset, frameLength, frames, i == frames - 1});
+    queueFrame(peer, {payload, offset, frameLength, frames, i == frames - 1});
   }
-  peer.outboxBytes += length;
-  counters.sendsPending++;
-  counters.sendBytesPending += length;
   pump(to);
+}
+
+inline void Engine::queueFrame(Peer& peer, const Frame& frame) {
+  peer.outbox.push_back(frame);
+  peer.outboxBytes += frame.length;
+  if (frame.last) counters.sendsPending++;
+  counters.sendBytesPending += frame.length;
 }
 
 // Starts what the windows allow; true if anything was started.
 inline bool Engine::pump(int to) {
-  Peer& peer = peers_[to];
+  Peer& peer = *peers_[static_cast<size_t>(to)];
+  const MPI_Comm communicator = meshes_[peer.mesh].pointToPoint;
   bool worked = false;
   while (!peer.outbox.empty() && peer.inFlight < IN_FLIGHT_MAX && peer.syncsInFlight < SYNCS_MAX) {
     const Frame frame = peer.outbox.front();
@@ -77,7 +90,7 @@ inline bool Engine::pump(int to) {
     peer.bytesSinceSync += frame.length;
     const bool sync = peer.sendsSinceSync >= SYNC_MESSAGES || peer.bytesSinceSync >= SYNC_BYTES;
     MPI_Request request = MPI_REQUEST_NULL;
-    const Pending pending{to, frame, sync, nullptr};
+    const Pending pending{to, frame, sync, nullptr, nullptr};
     peer.inFlight++;
     if (sync) {
       peer.syncsInFlight++;
@@ -88,9 +101,9 @@ inline bool Engine::pump(int to) {
       const uint8_t* data = frame.payload->data + frame.offset;
       const int count = static_cast<int>(frame.length);
       if (sync) {
-        CHECK(MPI_Issend(data, count, MPI_BYTE, to, frame.frames, pointToPoint_, &request));
+        CHECK(MPI_Issend(data, count, MPI_BYTE, peer.meshRank, frame.tag, communicator, &request));
       } else {
-        CHECK(MPI_Isend(data, count, MPI_BYTE, to, frame.frames, pointToPoint_, &request));
+        CHECK(MPI_Isend(data, count, MPI_BYTE, peer.meshRank, frame.tag, communicator, &request));
         int done = 0;  // a small message has left already
         CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
       }
@@ -111,7 +124,8 @@ inline bool Engine::pump(int to) {
 }
 
 inline void Engine::completeSend(const Pending& pending) {
-  Peer& peer = peers_[pending.peer];
+  Peer& peer = *peers_[static_cast<size_t>(pending.peer)];
+  sendCompletedMs_ = nowMs();
   peer.inFlight--;
   if (pending.sync) peer.syncsInFlight--;
   if (pending.frame.last) {
@@ -125,6 +139,8 @@ inline void Engine::completeSend(const Pending& pending) {
 
 inline bool Engine::receiveAll() {
   bool worked = false;
+  // Another mesh comes first each time, so that none waits for good behind a busy one.
+  if (probed_.size() > 1) probeTurn_ = (probeTurn_ + 1) % probed_.size();
   for (int i = 0; i < RECEIVES_PER_TURN; i++) {
     try {
       if (!receiveFrame()) break;
@@ -137,27 +153,49 @@ inline bool Engine::receiveAll() {
   return worked;
 }
 
+// Finds the next frame of any mesh and holds it.
+inline bool Engine::probe() {
+  for (size_t i = 0; i < probed_.size(); i++) {
+    const size_t turn = (probeTurn_ + i) % probed_.size();
+    const Mesh& mesh = meshes_[probed_[turn]];
+    int found = 0;
+    MPI_Status status;
+    CHECK(MPI_Improbe(MPI_ANY_SOURCE, MPI_ANY_TAG, mesh.pointToPoint, &found, &held_.message,
+                      &status));
+    if (!found) continue;
+    probeTurn_ = turn;  // there may be more where this one came from
+    MPI_Count length = 0;
+    CHECK(MPI_Get_elements_x(&status, MPI_BYTE, &length));
+    held_.from = mesh.processes[static_cast<size_t>(status.MPI_SOURCE)];
+    held_.tag = status.MPI_TAG;
+    held_.length = static_cast<size_t>(length);
+    return true;
+  }
+  return false;
+}
+
 // Takes the next frame into the arena; false if there is none or no space for it.
 inline bool Engine::receiveFrame() {
   if (!held_.present) {
-    int found = 0;
-    MPI_Status status;
-    CHECK(MPI_Improbe(MPI_ANY_SOURCE, MPI_ANY_TAG, pointToPoint_, &found, &held_.message, &status));
-    if (!found) return false;
-    MPI_Count length = 0;
-    CHECK(MPI_Get_elements_x(&status, MPI_BYTE, &length));
-    held_.from = status.MPI_SOURCE;
-    held_.frames = status.MPI_TAG;
-    held_.length = static_cast<size_t>(length);
-    if (length < 0 || held_.length > FRAME_BYTES_MAX || held_.frames < 1 ||
-        held_.frames > FRAMES_MAX) {
+    if (!probe()) return false;
+    if (held_.length > FRAME_BYTES_MAX || held_.tag < 0 || held_.tag > FRAMES_MAX) {
       counters.oversizeRejected++;
-      postError({"FRAME_BAD", "MPI_Improbe", std::to_string(length) + " bytes"}, -1, held_.from);
+      postError({"FRAME_BAD", "MPI_Improbe", std::to_string(held_.length) + " bytes"}, -1,
+                held_.from);
+      return true;
+    }
+    if (held_.tag == CONTROL_TAG) {
+      receiveControl();
       return true;
     }
     held_.present = true;
   }
-  Peer& peer = peers_[held_.from];
+  Peer& peer = *peers_[static_cast<size_t>(held_.from)];
+  if (peer.buried) {
+    held_.present = false;
+    receiveInto(scratch_.get(), nullptr);
+    return true;
+  }
   if (peer.assembly.framesLeft == 0 && !beginMessage(peer)) {
     counters.arenaWaits++;
     return false;
@@ -193,12 +231,28 @@ inline bool Engine::receiveFrame() {
   return true;
 }
 
+inline void Engine::receiveControl() {
+  auto message = std::make_shared<ControlMessage>(held_.length / sizeof(int64_t) + 1);
+  MPI_Request request = MPI_REQUEST_NULL;
+  int done = 0;
+  CHECK(MPI_Imrecv(message->data(), static_cast<int>(held_.length), MPI_BYTE, &held_.message,
+                   &request));
+  message->resize(held_.length / sizeof(int64_t));
+  CHECK(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+  if (done) {
+    onControl(held_.from, *message);
+    return;
+  }
+  requests_.push_back(request);
+  pending_.push_back({held_.from, Frame{}, false, nullptr, message});
+}
+
 // Decides on a message from its first frame; false if it has to wait for space.
 inline bool Engine::beginMessage(Peer& peer) {
-  const size_t most = static_cast<size_t>(held_.frames) * FRAME_BYTES_MAX;
-  const size_t least = held_.frames == 1 ? held_.length : most - FRAME_BYTES_MAX + 1;
+  const size_t most = static_cast<size_t>(held_.tag) * FRAME_BYTES_MAX;
+  const size_t least = held_.tag == 1 ? held_.length : most - FRAME_BYTES_MAX + 1;
   Assembly assembly;
-  assembly.frames = assembly.framesLeft = held_.frames;
+  assembly.frames = assembly.framesLeft = held_.tag;
   if (least > options_.messageBytesMax) {
     counters.oversizeRejected++;
     const std::string text = "at least " + std::to_string(least) + " bytes, allowed are " +
@@ -206,7 +260,7 @@ inline bool Engine::beginMessage(Peer& peer) {
     postError({"MESSAGE_TOO_LARGE", "MPI_Improbe", text}, -1, held_.from);
   } else {
     const size_t reserved =
-        held_.frames == 1 ? held_.length : std::min(most, options_.messageBytesMax);
+        held_.tag == 1 ? held_.length : std::min(most, options_.messageBytesMax);
     size_t offset = 0;
     if (!arena_.take(reserved, offset)) return false;
     assembly.incoming = new Incoming{{held_.from, offset, reserved}};
@@ -233,7 +287,7 @@ inline void Engine::receiveInto(uint8_t* bytes, Incoming* incoming) {
   if (done) return;
   if (incoming != nullptr) incoming->framesUnderWay++;
   requests_.push_back(request);
-  pending_.push_back({held_.from, Frame{}, false, incoming});
+  pending_.push_back({held_.from, Frame{}, false, incoming, nullptr});
 }
 
 // A small message may be complete before a large one that was sent first: it waits for it.

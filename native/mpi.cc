@@ -6,9 +6,9 @@
 // event with their id, or for ever once their lane is poisoned; the arena is kept by a reference here.
 #include <napi.h>
 
-#include <cmath>
 #include <cstring>
 
+#include "mpi-arguments.h"
 #include "mpi-loop.h"
 
 namespace {
@@ -19,12 +19,18 @@ using baash::Engine;
 using baash::Event;
 using baash::Output;
 using baash::Payload;
+using baash::arrayOf;
+using baash::bytesAt;
+using baash::deadlineAt;
+using baash::numberAt;
+using baash::processesAt;
+using baash::processOf;
 
 // One per process: MPI itself can be initialized only once.
 struct Addon {
   std::unique_ptr<Engine> engine;
   Napi::ThreadSafeFunction notifier;
-  Napi::FunctionReference onMessages, onEvent;
+  Napi::FunctionReference onMessages, onEvent, onReachable;
   Napi::ObjectReference arena;
   Napi::Reference<Napi::Int32Array> descriptors;
   size_t descriptorsMax = 0;
@@ -35,41 +41,6 @@ Addon* addon = nullptr;
 Engine& engineOf(const Napi::CallbackInfo& info) {
   if (addon == nullptr || !addon->engine) throw Napi::Error::New(info.Env(), "MPI is not open");
   return *addon->engine;
-}
-
-double numberAt(const Napi::CallbackInfo& info, size_t index, double min, double max) {
-  const double value = info[index].IsNumber() ? info[index].As<Napi::Number>().DoubleValue() : NAN;
-  if (!(value >= min && value <= max)) {
-    throw Napi::RangeError::New(info.Env(), "argument " + std::to_string(index) + " out of range");
-  }
-  return value;
-}
-
-Napi::Uint8Array bytesAt(const Napi::CallbackInfo& info, size_t index) {
-  if (!info[index].IsTypedArray()) {
-    throw Napi::TypeError::New(info.Env(), "argument " + std::to_string(index) + " is no bytes");
-  }
-  return info[index].As<Napi::Uint8Array>();
-}
-
-int rankAt(const Napi::Env& env, const Napi::Value& value) {
-  const double rank = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
-  if (!(rank >= 0 && rank < addon->engine->size) || rank != std::floor(rank)) {
-    throw Napi::RangeError::New(env, "no such rank");
-  }
-  return static_cast<int>(rank);
-}
-
-std::vector<int> ranksAt(const Napi::CallbackInfo& info, size_t index) {
-  std::vector<int> ranks;
-  if (!info[index].IsArray()) throw Napi::TypeError::New(info.Env(), "ranks must be an array");
-  const Napi::Array array = info[index].As<Napi::Array>();
-  for (uint32_t i = 0; i < array.Length(); i++) ranks.push_back(rankAt(info.Env(), array.Get(i)));
-  return ranks;
-}
-
-double deadlineAt(const Napi::CallbackInfo& info, size_t index) {
-  return baash::nowMs() + numberAt(info, index, 0, 1e12);
 }
 
 Payload* payloadOf(const Napi::Uint8Array& bytes, bool pin, int users) {
@@ -88,13 +59,18 @@ Payload* payloadOf(const Napi::Uint8Array& bytes, bool pin, int users) {
 }
 
 void emit(Napi::Env env, const Event& event) {
-  static const char* const KINDS[] = {"opened",        "complete", "laneFailed", "regrouped",
-                                      "regroupFailed", "error",    "closed"};
+  static const char* const KINDS[] = {"opened",  "complete",        "laneFailed", "regrouped",
+                                      "spawned", "operationFailed", "reachable",  "error",
+                                      "closed"};
+  if (event.kind == Event::Kind::Reachable) {
+    addon->onReachable.Call({arrayOf(env, event.numbers), arrayOf(env, event.neighbours)});
+    return;
+  }
   addon->onEvent.Call({Napi::String::New(env, KINDS[static_cast<int>(event.kind)]),
                        Napi::Number::New(env, event.id), Napi::Number::New(env, event.lane),
                        Napi::Number::New(env, event.peer), Napi::Boolean::New(env, event.flag),
                        Napi::String::New(env, event.code), Napi::String::New(env, event.call),
-                       Napi::String::New(env, event.text)});
+                       Napi::String::New(env, event.text), arrayOf(env, event.numbers)});
 }
 
 // Runs on JavaScript's thread, once for all that is pending. The space of messages is given back when
@@ -109,6 +85,12 @@ void drain(Napi::Env env, Napi::Function) {
   for (Payload* payload : output.sent) {
     delete static_cast<Napi::ObjectReference*>(payload->pin);
     delete payload;
+  }
+  // Before the first message of a process that was not there before.
+  for (const Event& event : output.events) {
+    if (event.kind != Event::Kind::Reachable) continue;
+    Napi::HandleScope scope(env);
+    emit(env, event);
   }
   std::vector<Descriptor> batch;
   int32_t* descriptors = addon->descriptors.Value().Data();
@@ -131,6 +113,7 @@ void drain(Napi::Env env, Napi::Function) {
     addon->engine->release(batch);
   }
   for (const Event& event : output.events) {
+    if (event.kind == Event::Kind::Reachable) continue;
     Napi::HandleScope scope(env);
     emit(env, event);
     if (event.kind == Event::Kind::Closed) {
@@ -141,7 +124,7 @@ void drain(Napi::Env env, Napi::Function) {
 }
 
 // open(lanes, messageBytesMax, ranksOnHost, arena, descriptors: Int32Array of triples, onMessages,
-// onEvent)
+// onEvent, onReachable)
 Napi::Value open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (addon != nullptr) throw Napi::Error::New(env, "MPI can be opened once in a process");
@@ -162,6 +145,7 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   addon->descriptorsMax = descriptors.ElementLength() / 3;
   addon->onMessages = Napi::Persistent(info[5].As<Napi::Function>());
   addon->onEvent = Napi::Persistent(info[6].As<Napi::Function>());
+  addon->onReachable = Napi::Persistent(info[7].As<Napi::Function>());
   addon->notifier = Napi::ThreadSafeFunction::New(
       env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "baash-mpi", 0, 1);
   options.notify = [] { addon->notifier.NonBlockingCall(drain); };
@@ -179,11 +163,9 @@ Napi::Value facts(const Napi::CallbackInfo& info) {
   object.Set("threadMultiple", engine.threadLevel >= MPI_THREAD_MULTIPLE);
   object.Set("host", engine.host);
   object.Set("library", engine.library);
-  Napi::Array ranks = Napi::Array::New(env, engine.ranksOnHost.size());
-  for (size_t i = 0; i < engine.ranksOnHost.size(); i++) {
-    ranks.Set(static_cast<uint32_t>(i), engine.ranksOnHost[i]);
-  }
-  object.Set("ranksOnHost", ranks);
+  object.Set("spawned", engine.spawned);
+  object.Set("processes", arrayOf(env, engine.processes));
+  object.Set("ranksOnHost", arrayOf(env, engine.ranksOnHost));
   return object;
 }
 
@@ -192,18 +174,18 @@ Napi::Value send(const Napi::CallbackInfo& info) {
   Engine& engine = engineOf(info);
   Command command;
   command.kind = Command::Kind::Send;
-  command.to = rankAt(info.Env(), info[0]);
+  command.to = processOf(info.Env(), info[0]);
   command.payload = payloadOf(bytesAt(info, 1), info[2].ToBoolean(), 1);
   engine.enqueue(std::move(command));
   return info.Env().Undefined();
 }
 
-// sendMany(ranks, bytes, pin)
+// sendMany(processes, bytes, pin)
 Napi::Value sendMany(const Napi::CallbackInfo& info) {
   Engine& engine = engineOf(info);
   Command command;
   command.kind = Command::Kind::Send;
-  command.ranks = ranksAt(info, 0);
+  command.ranks = processesAt(info, 0);
   if (command.ranks.empty()) return info.Env().Undefined();
   const int users = static_cast<int>(command.ranks.size());
   command.payload = payloadOf(bytesAt(info, 1), info[2].ToBoolean(), users);
@@ -261,15 +243,40 @@ Napi::Value barrier(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// regroup(id, members, tag, deadlineMs)
+// forget(process)
+Napi::Value forget(const Napi::CallbackInfo& info) {
+  Engine& engine = engineOf(info);
+  Command command;
+  command.kind = Command::Kind::Forget;
+  command.to = processOf(info.Env(), info[0]);
+  engine.enqueue(std::move(command));
+  return info.Env().Undefined();
+}
+
+// regroup(id, members, attempt, deadlineMs)
 Napi::Value regroup(const Napi::CallbackInfo& info) {
   Engine& engine = engineOf(info);
   Command command;
   command.kind = Command::Kind::Regroup;
   command.id = numberAt(info, 0, 0, 9e15);
-  command.ranks = ranksAt(info, 1);
-  command.option = static_cast<int>(numberAt(info, 2, 0, 30000));
+  command.ranks = processesAt(info, 1);
+  command.option = static_cast<int>(numberAt(info, 2, 0, 0x7fffffff));
   command.deadlineMs = deadlineAt(info, 3);
+  engine.enqueue(std::move(command));
+  return info.Env().Undefined();
+}
+
+// spawn(id, members, attempt, count, command: words, deadlineMs)
+Napi::Value spawn(const Napi::CallbackInfo& info) {
+  Engine& engine = engineOf(info);
+  Command command;
+  command.kind = Command::Kind::Spawn;
+  command.id = numberAt(info, 0, 0, 9e15);
+  command.ranks = processesAt(info, 1);
+  command.option = static_cast<int>(numberAt(info, 2, 0, 0x7fffffff));
+  command.count = static_cast<int>(numberAt(info, 3, 1, 1e6));
+  command.words = baash::wordsAt(info, 4);
+  command.deadlineMs = deadlineAt(info, 5);
   engine.enqueue(std::move(command));
   return info.Env().Undefined();
 }
@@ -336,6 +343,9 @@ Napi::Value counters(const Napi::CallbackInfo& info) {
   set("polls", c.polls);
   set("sleeps", c.sleeps);
   set("batches", c.batches);
+  set("meshesProbed", c.meshesProbed);
+  set("helpersLeft", c.helpersLeft);
+  set("bytesAbandoned", c.bytesAbandoned);
   return object;
 }
 
@@ -351,7 +361,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   set("allgather", allgather);
   set("allreduce", allreduce);
   set("barrier", barrier);
+  set("forget", forget);
   set("regroup", regroup);
+  set("spawn", spawn);
   set("install", install);
   set("counters", counters);
   set("close", close);

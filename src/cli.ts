@@ -8,9 +8,10 @@ import { version } from "../package.json" with { type: "json" };
 import { infoCommand } from "./cli/info.ts";
 import { keyCommand } from "./cli/key.ts";
 import { EXIT_HELP, runProgram } from "./cli/run.ts";
+import { runJobCommand } from "./cli/run-job.ts";
 import { verifyCommand } from "./cli/verify.ts";
 
-const COMMANDS = [verifyCommand, infoCommand, keyCommand];
+const COMMANDS = [runJobCommand, verifyCommand, infoCommand, keyCommand];
 
 const program = new Command("baash")
   .description("a permissioned ledger for HPC clusters, kept on the parallel file system")
@@ -20,6 +21,7 @@ const program = new Command("baash")
     "after",
     `
 Examples:
+  baash run -n 4 -- --ledger /scratch/project/ledger     keep a job of ranks running
   baash verify /scratch/project/ledger     check a whole ledger
   baash info /scratch/project/ledger       what is in it, who are its members
   baash key /scratch/project/ledger        where its key has to be

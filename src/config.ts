@@ -8,10 +8,12 @@ import { BLOCK_TXNS_MAX, PUZZLE_BITS_MAX } from "./limits.ts";
 
 const count = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
 
-export const rankSchema = z.object({
+const fields = z.object({
   ledger: z.string().min(1),
   ledgerKey: z.string().min(1).optional(),
   force: z.boolean().default(false),
+  /** False: the ledger must be there already; a directory without one is a mistake or a loss. */
+  create: z.boolean().default(true),
   /** Of a new ledger; an existing one keeps its own. */
   difficulty: count(0, PUZZLE_BITS_MAX).default(8),
   storageDifficulty: count(0, PUZZLE_BITS_MAX).default(16),
@@ -24,6 +26,14 @@ export const rankSchema = z.object({
   blockWorkers: count(0, 64).optional(),
   inlineTransactions: count(0, 1_000_000).optional(),
   takeoverMs: count(100, 600_000).default(5000),
+  /** When rounds go to the storage validator (HyBE, step 8). */
+  storageOn: z.enum(["alert", "no-majority", "always"]).default("alert"),
+  heal: z.enum(["off", "spawn"]).default("off"),
+  healAfterMs: count(0, 86_400_000).default(60_000),
+  propagate: z.enum(["off", "backup", "all"]).default("off"),
+  heartbeatMs: count(10, 60_000).default(100),
+  suspectMs: count(50, 600_000).default(1000),
+  evictMs: count(100, 3_600_000).default(3000),
   checkpointRecords: count(1, 1_000_000).default(8192),
   sockets: z.string().min(1).optional(),
   properties: z.array(z.string()).default([]),
@@ -34,6 +44,18 @@ export const rankSchema = z.object({
   results: z.string().min(1).optional(),
   statusInterval: z.coerce.number().min(0).max(86_400).default(0),
   log: z.string().min(1).optional(),
+  /** BAASH_FAULT: what goes wrong on purpose, for chaos runs (rank/fault-injection.ts). */
+  fault: z.string().min(1).optional(),
+  status: z.string().min(1).optional(),
+  metrics: z.string().min(1).optional(),
+});
+
+export const rankSchema = fields.superRefine((config, context) => {
+  const wrong = (name: string, message: string) =>
+    context.addIssue({ code: "custom", path: [name], message });
+  if (4 * config.heartbeatMs > config.suspectMs)
+    wrong("heartbeatMs", "four signs of life must fit into --suspect-ms");
+  if (config.suspectMs >= config.evictMs) wrong("suspectMs", "must be less than --evict-ms");
 });
 
 export type RankConfig = Readonly<z.infer<typeof rankSchema>>;
@@ -46,6 +68,7 @@ export function parseRankConfig(
   const given = {
     ledger: environment.BAASH_LEDGER,
     ledgerKey: environment.BAASH_LEDGER_KEY,
+    fault: environment.BAASH_FAULT,
     ...Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined)),
   };
   if (given.ledger === undefined) {

@@ -7,6 +7,7 @@ import { Command, Option } from "commander";
 import { EXIT_HELP, runProgram } from "./cli/run.ts";
 import { parseRankConfig } from "./config.ts";
 import { runJob } from "./job/job.ts";
+import { announceEnd } from "./supervisor/last-words.ts";
 
 const collect = (value: string, all: string[] = []) => [...all, value];
 const flag = (names: string, about: string) => new Option(names, about);
@@ -22,6 +23,7 @@ const program = new Command("rank")
     ),
   )
   .addOption(flag("--force", "accept a file system that forgets, such as tmpfs"))
+  .addOption(flag("--no-create", "refuse a directory without a ledger instead of making one"))
   .addOption(flag("--difficulty <bits>", "new ledger: zero bits of a block's puzzle (8)"))
   .addOption(flag("--storage-difficulty <bits>", "new ledger: zero bits of a STORAGE record (16)"))
   .addOption(flag("--supply <amount>", "new ledger: balance of account 0 (1000000000)"))
@@ -39,6 +41,29 @@ const program = new Command("rank")
     flag("--inline-transactions <n>", "work up to this size stays on the main thread (by cores)"),
   )
   .addOption(flag("--takeover-ms <ms>", "how long a ledger that was left open may answer (5000)"))
+  .addOption(
+    flag("--storage-on <when>", "when storage validates rounds (alert)").choices([
+      "alert",
+      "no-majority",
+      "always",
+    ]),
+  )
+  .addOption(
+    flag("--heal <how>", "replace dead ranks: off, or spawn (off)").choices(["off", "spawn"]),
+  )
+  .addOption(
+    flag("--heal-after-ms <ms>", "wait so long for an evicted rank that still lives (60000)"),
+  )
+  .addOption(
+    flag("--propagate <to>", "accepted transactions also go to these ranks (off)").choices([
+      "off",
+      "backup",
+      "all",
+    ]),
+  )
+  .addOption(flag("--heartbeat-ms <ms>", "between two signs of life (100)"))
+  .addOption(flag("--suspect-ms <ms>", "silence after which a rank is suspected (1000)"))
+  .addOption(flag("--evict-ms <ms>", "silence after which it may be evicted (3000)"))
   .addOption(flag("--checkpoint-records <n>", "records between two checkpoints (8192)"))
   .addOption(flag("--sockets <dir>", "take transactions on DIR/rank-<n>.sock, mode 0600"))
   .addOption(
@@ -56,6 +81,10 @@ const program = new Command("rank")
     flag("--results <file>", "rank 0 writes the merged result as JSON instead of a report"),
   )
   .addOption(flag("--status-interval <s>", "rank 0 prints progress as JSON lines on stdout"))
+  .addOption(
+    flag("--status <file>", "the lowest rank keeps what the job is doing in FILE, as JSON"),
+  )
+  .addOption(flag("--metrics <file>", "and its metrics, in Prometheus's text format"))
   .addOption(flag("--log <dir>", "JSON log lines to DIR/rank-<n>.log"))
   .addHelpText(
     "after",
@@ -71,6 +100,7 @@ ${EXIT_HELP}`,
     process.exitCode = await runJob(parseRankConfig(program.opts(), process.env));
   });
 
+announceEnd(process.env);
 /** As the launcher numbers the processes: one of them speaks for all before MPI is there. */
 const { OMPI_COMM_WORLD_RANK, PMI_RANK, SLURM_PROCID } = process.env;
 const speaks = Number(OMPI_COMM_WORLD_RANK ?? PMI_RANK ?? SLURM_PROCID ?? 0) === 0;

@@ -43,13 +43,15 @@ function partOf(path: string): string {
 
 describe("imports", () => {
   const bottom = ["src/limits.ts", "src/base"];
-  const middle = ["src/consensus", "src/queue", "src/transport", "src/storage"];
+  const middle = ["consensus", "monitor", "queue", "transport", "storage"].map((n) => `src/${n}`);
   /** What a part may import, beside itself. */
   const allowed: Record<string, string[]> = {
     "src/limits.ts": ["src/base"],
     "src/base": [],
     "src/ledger": bottom,
     ...Object.fromEntries(middle.map((part) => [part, [...bottom, "src/ledger"]])),
+    // Who is alive has nothing to do with what is in the ledger.
+    "src/monitor": ["src/base"],
     "src/config.ts": bottom,
     "src/rank": [...bottom, "src/ledger", ...middle, "src/config.ts"],
     "src/gateway": [...bottom, "src/ledger"],
@@ -61,13 +63,20 @@ describe("imports", () => {
       ...[...bottom, "src/ledger", ...middle, "src/config.ts", "src/rank"],
       ...["src/gateway", "src/workload"],
     ],
+    "src/supervisor": bottom,
     "src/simulation": [...bottom, "src/ledger", ...middle, "src/config.ts", "src/rank", "src/job"],
     "src/cli": [
       ...[...bottom, "src/ledger", ...middle, "src/config.ts", "src/rank", "src/job"],
       ...["src/gateway", "src/client", "src/workload", "src/verify", "src/simulation"],
+      "src/supervisor",
+    ],
+    // Looks at the whole house from outside.
+    "src/chaos": [
+      ...[...bottom, "src/ledger", "src/client", "src/workload", "src/verify", "src/supervisor"],
+      ...["src/cli", "src/simulation"],
     ],
     "src/cli.ts": ["src/cli"],
-    "src/rank.ts": ["src/config.ts", "src/job", "src/cli"],
+    "src/rank.ts": ["src/config.ts", "src/job", "src/cli", "src/supervisor"],
     workers: [...bottom, "src/ledger", "src/queue", "src/storage"],
   };
   const isShipped = (path: string) => path.startsWith("src/") || path.startsWith("workers/");
@@ -90,10 +99,14 @@ describe("imports", () => {
     expect(wrong).toEqual([]);
   });
 
-  test("consensus is pure: no platform, no clock, no chance, nothing asynchronous", () => {
+  test("consensus and monitor are pure: no platform, no clock, no chance, nothing asynchronous", () => {
     const wrong: string[] = [];
-    const impure = /\b(Date|Math\.random|performance|process|Bun|setTimeout|setImmediate|crypto)\b/;
-    for (const path of sources.filter((each) => each.startsWith("src/consensus/"))) {
+    const impure =
+      /\b(Date|Math\.random|performance|process\.|Bun|setTimeout|setImmediate|crypto)\b/;
+    // The one that looks at processes of the system.
+    const driver = "src/monitor/proc-watch.ts";
+    const isPure = (path: string) => /^src\/(consensus|monitor)\//.test(path) && path !== driver;
+    for (const path of sources.filter(isPure)) {
       for (const name of importsOf(path)) {
         if (!name.startsWith(".")) wrong.push(`${path} imports ${name}`);
       }
@@ -135,11 +148,14 @@ describe("sizes", () => {
     "src/ledger/block.ts": "one layout: encoding, locating and checking belong together",
     "src/ledger/record.ts": "one layout: encoding, decoding and checking belong together",
     "src/queue/keyed-fifo.ts": "one lock guards it all: lists, table and arena change together",
-    "src/rank/loop.ts": "one order of events",
+    "src/rank/loop.ts": "the life of a rank: every turn between epochs and outside of them",
     "src/simulation/cluster.ts": "one world: ranks, network, disk and faults meet here",
+    "src/simulation/rank-process.ts": "one process: everything that start.ts does, on twins",
+    "src/transport/mpi.ts": "one port: what JavaScript keeps of each request until its event comes",
     "src/workload/driver.ts": "one state machine of an operation, from its slot to its answer",
     "test/support/consensus-cluster.ts": "the world of the core's tests in one place",
     "test/unit/base/kernels.test.ts": "vectors of each kernel",
+    "test/unit/transport/in-process.test.ts": "a table of what the twin promises",
     "test/unit/verify/ledger-reader.test.ts": "a table of damages",
     "test/unit/workload/driver.test.ts": "a table of cases",
   };
@@ -162,14 +178,13 @@ describe("nothing lies about", () => {
   /** Programs that people, scripts and other programs start. */
   const ENTRIES = [
     ...["src/rank.ts", "src/cli.ts", "src/cli/ycsb-load.ts", "src/cli/bench.ts"],
-    ...["src/simulation/main.ts"],
+    ...["src/simulation/main.ts", "src/chaos/main.ts"],
     // Started by their names, which src/rank puts together.
     ...sources.filter((path) => path.startsWith("workers/")),
   ];
   /** In no program yet. */
   const SPARE: Record<string, string> = {
     "src/ledger/block-object.ts": "Table 2 of the paper as an object, for tests and tools",
-    "src/storage/repair.ts": "the way out of quarantine; a command will bring it",
   };
   /** Nobody asserts on these: they are started by hand, to measure. */
   const GAUGES = ["ping", "idle", "throughput"].map((name) => `test/mpi/programs/${name}.ts`);

@@ -6,6 +6,7 @@
 import * as Comlink from "comlink";
 import { errorCode } from "../src/base/errors.ts";
 import { BlockQueue } from "../src/queue/block-queue.ts";
+import type { StorageNotice } from "../src/storage/healer.ts";
 import { NodeFileOps } from "../src/storage/node-file-ops.ts";
 import { StorageService } from "../src/storage/storage-service.ts";
 
@@ -23,7 +24,7 @@ function carry(error: unknown): never {
 let service: StorageService | undefined;
 
 Comlink.expose({
-  attach(incomingShared: SharedArrayBuffer): void {
+  attach(incomingShared: SharedArrayBuffer, onNotice: (notice: StorageNotice) => void): void {
     const incoming = BlockQueue.attach(incomingShared);
     const blocks = {
       block(slot: number): Uint8Array {
@@ -31,7 +32,12 @@ Comlink.expose({
         return incoming.fifo.bytes.subarray(at, at + incoming.messageLength(slot));
       },
     };
-    service = new StorageService({ ops: new NodeFileOps(), now: () => performance.now(), blocks });
+    service = new StorageService({
+      ops: new NodeFileOps(),
+      now: () => performance.now(),
+      blocks,
+      onNotice,
+    });
   },
   async call(method: string, args: unknown[]): Promise<unknown> {
     try {

@@ -8,8 +8,8 @@ import { bytesText, describe, groups, print, printJson } from "./output.ts";
 import { EXIT_HELP } from "./run.ts";
 
 const HELP = `
-Reads every record's header and checksums, but neither votes nor transactions: for those use
-\`baash verify\`. Nothing in DIR is written.
+Reads every record with its checksums, signature and votes, but neither blocks nor transactions: for
+those use \`baash verify\`. Nothing in DIR is written.
 
 Examples:
   baash info /scratch/project/ledger
@@ -28,7 +28,7 @@ export function infoCommand(): Command {
 async function info(dir: string, options: { json?: boolean }): Promise<void> {
   const genesis = await readGenesisFile(dir);
   const { surveyLedger } = await import("../verify/survey.ts");
-  const survey = surveyLedger(dir, genesis.chainId);
+  const survey = surveyLedger(dir);
   const facts: Facts = {
     chainId: toHex(genesis.chainId),
     created: new Date(genesis.created).toISOString(),
@@ -72,6 +72,7 @@ function describeFacts(facts: Facts): string {
     ["block", `at most ${groups(facts.blockTransactionsMax)} transactions`],
     ["supply", facts.supply],
     ["records", kinds.length === 0 ? "none" : kinds.join(", ")],
+    ["not valid", facts.warnings.length > 0 ? `${facts.warnings.length} of the NOOP` : undefined],
     ["head", head && `slot ${groups(head.slot)}, ${head.hash}`],
     ["written", head && new Date(head.creationTime).toISOString()],
     ["settled round", head?.settledRound],

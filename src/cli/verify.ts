@@ -18,7 +18,11 @@ What is checked: genesis and its signature; every record in slot order from segm
 (checksums, hash chain, names, author's signature, puzzle, rounds, votes); every block (puzzle,
 Merkle root, anchor) and transaction; a second execution of all of them against the votes' digests
 of effects and the checkpoints' state roots; the sum of all balances; every checksum of segments,
-checkpoints and snapshots. Nothing in DIR is written, so a running ledger can be verified too.
+checkpoints and snapshots; whom the files of evidence/ convict. Nothing in DIR is written, so a
+running ledger can be verified too.
+
+An intact record that does not count (a "warning") takes its slot and settles nothing, for the ranks
+as for this reader; the ledger is good all the same.
 
 Examples:
   baash verify /scratch/project/ledger
@@ -56,8 +60,8 @@ async function verify(dir: string, options: Options): Promise<void> {
   const good = report.damages.length === 0 && (proof === undefined || isProven(proof));
   process.exitCode = good ? EXIT.ok : EXIT.failed;
   if (options.json) {
-    const { summary, damages, notes } = report;
-    await printJson({ good, seconds, summary, damages, notes, ...(proof && { journal: proof }) });
+    const facts = { good, seconds, ...report };
+    await printJson({ ...facts, ...(proof && { journal: proof }) });
   } else {
     await print(await describeReport(dir, report, { seconds, good, proof }));
   }
@@ -73,11 +77,16 @@ async function describeReport(
   run: { seconds: number; good: boolean; proof: JournalReport | undefined },
 ): Promise<string> {
   const { describeDamage } = await import("../verify/damage.ts");
-  const { summary, damages, notes } = report;
+  const { describeConviction } = await import("../verify/evidence-reader.ts");
+  const { describeWarning } = await import("../verify/not-valid.ts");
+  const { summary, damages, warnings, convictions, notes } = report;
   const parts: string[] = [];
   for (const note of notes) parts.push(`note: ${note}\n`);
   if (summary.slots > 0) parts.push(describeSummary(summary, run.seconds));
   if (run.proof !== undefined) parts.push(describeProof(run.proof));
+  for (const conviction of convictions)
+    parts.push(`convicted: ${describeConviction(conviction)}\n`);
+  for (const warning of warnings) parts.push(`warning: ${describeWarning(warning)}\n`);
   for (const damage of damages) parts.push(`damage: ${describeDamage(damage)}\n`);
   const proven = run.proof === undefined || isProven(run.proof);
   const verdict = run.good

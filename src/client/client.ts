@@ -1,7 +1,8 @@
 /**
  * Client of a rank's intake (Unix socket): hands transactions in and waits for their receipts. Loses
- * nothing over a broken connection: what has no last receipt yet is sent again, and since a
- * transaction is known by its bytes, sending it twice has no second effect. RETRY is handled here.
+ * nothing over a broken connection: what has no last receipt yet is sent again, to the same rank or,
+ * with `failover`, to another one. Since a transaction is known by its bytes, sending it twice has no
+ * second effect. RETRY is handled here.
  */
 import type { Socket } from "bun";
 import { concatBytes, equalBytes, readU32, toHex } from "../base/bytes.ts";
@@ -24,12 +25,15 @@ import {
 import { type OutcomeName, outcomeName, type Stamp } from "../ledger/receipt.ts";
 import { SUBMIT } from "../ledger/service.ts";
 import { INTAKE_SCAN_KEYS_MAX } from "../limits.ts";
+import { type FailoverOptions, SILENCE_MS, SilenceWatch } from "./failover.ts";
 
 export interface ClientOptions {
   /** Refuses a rank of another ledger. */
   chainId?: Uint8Array;
   /** How long to try to get a lost connection back before everything open fails. */
   reconnectMs?: number;
+  /** Goes to other ranks when this one is gone, says nothing or stops. */
+  failover?: FailoverOptions;
 }
 
 /** What a client hears of one transaction. */
@@ -88,8 +92,9 @@ interface Query {
 }
 
 export class LedgerClient {
-  private readonly path: string;
+  private path: string;
   private readonly options: ClientOptions;
+  private readonly silence: SilenceWatch | undefined;
   private socket: Socket<undefined> | undefined;
   private assembler = new FrameAssembler();
   private server: ServerFacts | undefined;
@@ -107,17 +112,37 @@ export class LedgerClient {
   private farewell: BaashError | undefined;
   /** The rank's queue was full: nothing is sent for a moment. */
   private isPaused = false;
+  /** The rank takes nothing more: once it has answered what it took, another one is looked for. */
+  private isStopping = false;
+  private reconnectPauseMs = RECONNECT_PAUSE_MS.first;
 
-  /** Throws CLIENT_CONNECT (exit 69), CLIENT_VERSION or CLIENT_CHAIN (exit 78). */
+  /**
+   * Throws CLIENT_CONNECT (exit 69), CLIENT_VERSION or CLIENT_CHAIN (exit 78); with `failover` only
+   * when no rank was found for `reconnectMs`.
+   */
   static async connect(path: string, options: ClientOptions = {}): Promise<LedgerClient> {
     const client = new LedgerClient(path, options);
-    await client.open();
+    if (options.failover === undefined) await client.open(path);
+    else await client.findRank();
     return client;
   }
 
   private constructor(path: string, options: ClientOptions) {
     this.path = path;
     this.options = options;
+    const { failover } = options;
+    if (failover === undefined) return;
+    this.silence = new SilenceWatch(failover.silenceMs ?? SILENCE_MS, {
+      isWaiting: () => this.parts.size > 0 || this.queries.size > 0,
+      // Its answer belongs to no query: that it comes is all that matters.
+      ask: () => this.send(encodeFrame([FRAME.STATS, this.nextRequest++])),
+      onSilent: () => this.leave("answers nothing"),
+    });
+  }
+
+  /** Of the rank that is served by, or was. */
+  get socketPath(): string {
+    return this.path;
   }
 
   get facts(): ServerFacts {
@@ -210,16 +235,22 @@ export class LedgerClient {
     return promise;
   }
 
-  private async open(): Promise<void> {
+  private async open(path: string): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.path = path;
     this.greeting = { resolve, reject };
     this.assembler = new FrameAssembler();
     this.farewell = undefined;
+    this.isStopping = false;
     try {
       await Bun.connect<undefined>({
-        unix: this.path,
+        unix: path,
         socket: {
           open: (socket) => {
+            if (this.ended !== undefined) {
+              socket.terminate();
+              return;
+            }
             this.socket = socket;
             this.sender = new FrameSender();
           },
@@ -231,15 +262,25 @@ export class LedgerClient {
       });
     } catch (cause) {
       this.greeting = undefined;
-      const message = `no rank listens at ${this.path}: ${(cause as Error).message}; check that it runs`;
+      const message = `no rank listens at ${path}: ${(cause as Error).message}; check that it runs`;
       throw clientError("CLIENT_CONNECT", message, cause);
     }
-    await promise;
+    const { failover } = this.options;
+    if (failover === undefined) return promise;
+    // The kernel takes connections for a rank that is frozen.
+    const timer = setTimeout(
+      () => this.drop(clientError("CLIENT_SILENT", `the rank at ${path} does not greet`)),
+      failover.silenceMs ?? SILENCE_MS,
+    );
+    await promise.finally(() => clearTimeout(timer));
+    this.silence?.start();
+    failover.onConnected?.(path);
   }
 
   private onData(from: Socket<undefined>, bytes: Uint8Array): void {
     if (from !== this.socket) return;
     this.assembler.push(bytes);
+    this.silence?.heard();
     for (;;) {
       const body = this.assembler.next();
       if (body === undefined) return;
@@ -328,8 +369,15 @@ export class LedgerClient {
       part.places[index] = -1;
       part.open--;
       this.inFlight--;
-      if (receipts[i] === RECEIPT.RETRY) again.push({ batch: part.batch, place });
-      else settle(part.batch, place, receiptOf(receipts[i], details[i]));
+      const stops = receipts[i] === RECEIPT.REFUSED && details[i] === SUBMIT.STOPPING;
+      if (stops && this.silence !== undefined) this.isStopping = true;
+      if (receipts[i] === RECEIPT.RETRY || (stops && this.isStopping)) {
+        again.push({ batch: part.batch, place });
+        continue;
+      }
+      this.silence?.served();
+      this.reconnectPauseMs = RECONNECT_PAUSE_MS.first;
+      settle(part.batch, place, receiptOf(receipts[i], details[i]));
     }
     if (part.open === 0) this.parts.delete(request);
     if (again.length > 0) {
@@ -337,6 +385,7 @@ export class LedgerClient {
       this.pause();
     }
     this.sendWaiting();
+    if (this.isStopping && this.parts.size === 0) this.leave("stops");
     return undefined;
   }
 
@@ -353,7 +402,7 @@ export class LedgerClient {
   private sendWaiting(): void {
     const { server } = this;
     if (server === undefined || this.socket === undefined) return;
-    if (this.greeting !== undefined || this.isPaused) return;
+    if (this.greeting !== undefined || this.isPaused || this.isStopping) return;
     let next = 0;
     while (next < this.waiting.length && this.inFlight < server.inFlightMax) {
       const { batch } = this.waiting[next];
@@ -399,16 +448,30 @@ export class LedgerClient {
 
   private onLost(from: Socket<undefined>): void {
     if (this.ended !== undefined || from !== this.socket) return;
-    const lost =
-      this.farewell ?? clientError("CLIENT_LOST", `the rank at ${this.path} closed the connection`);
+    this.drop(
+      this.farewell ?? clientError("CLIENT_LOST", `the rank at ${this.path} closed the connection`),
+    );
+  }
+
+  /** Goes to another rank though this one is there. */
+  private leave(why: string): void {
+    if (this.ended !== undefined || this.socket === undefined) return;
+    this.drop(clientError("CLIENT_LEFT", `the rank at ${this.path} ${why}`));
+  }
+
+  /** The connection is of no more use. */
+  private drop(lost: BaashError): void {
+    const { socket, greeting } = this;
     this.socket = undefined;
-    if (this.greeting !== undefined) {
-      this.greeting.reject(lost);
+    this.silence?.stop();
+    socket?.terminate();
+    if (greeting !== undefined) {
       this.greeting = undefined;
+      greeting.reject(lost);
       return;
     }
     // A frame of ours that the rank will not have: sending it again would end as it did.
-    if (this.farewell?.code === "CLIENT_BAD_FRAME") this.end(this.farewell);
+    if (lost.code === "CLIENT_BAD_FRAME") this.end(lost);
     else void this.reconnect(lost);
   }
 
@@ -418,28 +481,52 @@ export class LedgerClient {
     }
     this.parts.clear();
     this.inFlight = 0;
+    try {
+      await this.findRank();
+    } catch {
+      this.end(lost);
+      return;
+    }
+    for (const [request, { frame }] of this.queries) this.send(frame(request));
+  }
+
+  /** Connects to the first rank that answers; throws what the last attempt ended with. */
+  private async findRank(): Promise<void> {
     const deadline = performance.now() + (this.options.reconnectMs ?? RECONNECT_MS);
-    let pause = RECONNECT_PAUSE_MS.first;
-    while (this.ended === undefined) {
-      try {
-        await this.open();
-        for (const [request, { frame }] of this.queries) this.send(frame(request));
-        return;
-      } catch (error) {
-        const isOver = performance.now() + pause > deadline;
-        if (isOver || (error as BaashError).exitCode === EXIT.configuration) {
-          this.end(lost);
-          return;
+    for (;;) {
+      let problem: unknown = clientError(
+        "CLIENT_CONNECT",
+        "no rank has a socket; check that it runs",
+      );
+      for (const path of this.candidates()) {
+        if (this.ended !== undefined) throw this.ended;
+        try {
+          return await this.open(path);
+        } catch (error) {
+          problem = error;
+          if ((error as BaashError).exitCode === EXIT.configuration) throw error;
         }
       }
+      const pause = this.reconnectPauseMs;
+      if (performance.now() + pause > deadline) throw problem;
       await Bun.sleep(pause);
-      pause = Math.min(2 * pause, RECONNECT_PAUSE_MS.most);
+      this.reconnectPauseMs = Math.min(2 * pause, RECONNECT_PAUSE_MS.most);
     }
+  }
+
+  /** The rank that was lost comes last. */
+  private candidates(): string[] {
+    const { failover } = this.options;
+    if (failover === undefined) return [this.path];
+    const lost = this.path;
+    const others = failover.sockets().filter((path) => path !== lost);
+    return this.server === undefined ? [lost, ...others] : [...others, lost];
   }
 
   private end(error: Error): void {
     if (this.ended !== undefined) return;
     this.ended = error;
+    this.silence?.stop();
     this.greeting?.reject(error);
     const batches = new Set<Batch>();
     for (const { batch } of this.parts.values()) batches.add(batch);

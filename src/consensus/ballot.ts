@@ -4,7 +4,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
-import type { Effect, EpochView, ProposalName, Pull, Timing, Vote } from "./effects.ts";
+import type { Effect, EpochView, ProposalName, Pull, StorageOn, Timing, Vote } from "./effects.ts";
 import { EffectsWatch } from "./effects-watch.ts";
 import { LogTail } from "./log-tail.ts";
 import { Round } from "./round.ts";
@@ -17,6 +17,9 @@ export interface HyBEOptions {
   readonly head: { slot: number; hash: string };
   /** Last settled round; the next one opens first. */
   readonly settled: number;
+  readonly storageOn: StorageOn;
+  /** A SEAL by fewer than R answers may follow an INTENT that nobody refuted. */
+  readonly minoritySeals: boolean;
 }
 
 export abstract class Ballot {
@@ -32,6 +35,13 @@ export abstract class Ballot {
   protected lastOpened: number;
   protected lastVoted: number;
   protected demand = false;
+  protected readonly storageOn: StorageOn;
+  protected readonly minoritySeals: boolean;
+  /** Members whose proposals and votes are not waited for: they are believed dead or silent. */
+  protected suspects: ReadonlySet<number> = new Set();
+  private alertedAt = Number.NEGATIVE_INFINITY;
+  /** Never undone: this rank has no further vote in this epoch, which waits for its SEAL. */
+  protected frozen = false;
   /** Own proposals whose fate is not final: round → hash once mined. */
   protected readonly own = new Map<number, string | undefined>();
 
@@ -40,6 +50,8 @@ export abstract class Ballot {
     this.epoch = epoch;
     this.timing = timing;
     this.pipelineDepth = options.pipelineDepth;
+    this.storageOn = options.storageOn;
+    this.minoritySeals = options.minoritySeals;
     this.tail = new LogTail(options.head, timing.readDelayMs);
     this.watch = new EffectsWatch(epoch.winVotes);
     this.settledRound = options.settled;
@@ -55,6 +67,7 @@ export abstract class Ballot {
   }
   /** True when demand would open a round now: else it waits for the pipeline or the log. */
   get mayOpen(): boolean {
+    if (this.frozen) return false;
     return this.unsettled < UNRECORDED_ROUNDS_MAX && this.openRounds() < this.pipelineDepth;
   }
 
@@ -67,11 +80,17 @@ export abstract class Ballot {
   }
 
   protected open(): void {
-    const number = ++this.lastOpened;
-    this.rounds.set(number, new Round(number, this.now, this.epoch));
+    const number = this.openUnproposed();
     this.own.set(number, undefined);
     this.demand = false;
     this.out.push({ type: "mine", round: number });
+  }
+
+  /** A round of which this rank only wants to know: it proposes nothing in it. */
+  protected openUnproposed(): number {
+    const number = ++this.lastOpened;
+    this.rounds.set(number, new Round(number, this.now, this.epoch));
+    return number;
   }
 
   /** Whoever proposes rings: everybody joins each round up to that one. */
@@ -83,7 +102,10 @@ export abstract class Ballot {
     }
     // Whoever opened it had closed a round that this rank has not heard of: it may be final.
     if (number > this.lastOpened + this.pipelineDepth) this.tail.readBy(this.now);
-    while (this.lastOpened < number) this.open();
+    while (this.lastOpened < number) {
+      if (this.frozen) this.openUnproposed();
+      else this.open();
+    }
     return this.rounds.get(number);
   }
 
@@ -125,14 +147,14 @@ export abstract class Ballot {
       if (round === undefined) return;
       const late = this.now >= round.openedAt + this.timing.proposalTimeoutMs;
       // Nothing can change a closed round: it is voted in only so that later ones may be.
-      if (!round.complete() && !late && !round.closed) return;
+      if (!round.complete(this.suspects) && !late && !round.closed) return;
       this.castVote(round);
     }
   }
 
   protected castVote(round: Round): void {
     assert(round.round === this.lastVoted + 1, "votes go in round order");
-    assert(!round.voted, "one vote a round");
+    assert(!round.voted && !this.frozen, "one vote a round, and none once frozen");
     // Marked before it is sent: whatever happens next, there is no second vote.
     this.lastVoted = round.round;
     round.votedAt = this.now;
@@ -173,18 +195,22 @@ export abstract class Ballot {
   }
 
   protected votesDue(round: Round): number {
-    if (!round.voted || round.closed) return Number.POSITIVE_INFINITY;
+    if (!round.voted || round.closed || this.frozen) return Number.POSITIVE_INFINITY;
     // When all have voted nothing is on its way: what is not opened has to be asked for.
-    const wait = round.received === this.epoch.ranks ? 0 : this.timing.voteTimeoutMs;
+    const ask = round.heardAll(this.suspects) || this.alerted(round);
+    const wait = ask ? 0 : this.timing.voteTimeoutMs;
     return Math.max(round.votedAt + wait, round.votesPulledAt + this.timing.pullIntervalMs);
   }
 
   /** A body that is not judged yet may wait for an anchor, that is, for a record not known here. */
   protected bodiesDue(round: Round): number {
-    if (!round.voted || round.bodiesGood()) return Number.POSITIVE_INFINITY;
-    // A body that is on its way is not pulled as well.
+    if (!round.voted || this.frozen || round.bodiesGood()) return Number.POSITIVE_INFINITY;
     const { proposalTimeoutMs, pullIntervalMs } = this.timing;
-    return Math.max(round.openedAt + proposalTimeoutMs, round.bodiesPulledAt + pullIntervalMs);
+    // A body that is on its way is not pulled as well; one that is here is judged anew soon.
+    const since = round.abstained()
+      ? round.votedAt + pullIntervalMs
+      : round.openedAt + proposalTimeoutMs;
+    return Math.max(since, round.bodiesPulledAt + pullIntervalMs);
   }
 
   /** Step 8: the storage validator, by turn, has them vote at once who have not. */
@@ -199,28 +225,54 @@ export abstract class Ballot {
     if (to.length > 0) this.out.push({ type: "send-pull", to, pull });
   }
 
-  /** A missing body is asked of one member at a time: its author, then whoever said yes to it. */
   protected pullBodies(round: Round): void {
+    // Won, but found bad here: the copy is damaged, as validity is the same for everybody.
+    const won = new Set(round.won().map(({ hash }) => hash));
+    this.fetch(round, round.possible(), ({ hash }) => won.has(hash));
+  }
+
+  /**
+   * Makes good bodies of `names` come. A missing one is asked of one member at a time: its author,
+   * then whoever said yes to it. What this rank abstained on is judged anew; `damaged` says which of
+   * the copies found bad are to be replaced.
+   */
+  protected fetch(
+    round: Round,
+    names: readonly ProposalName[],
+    damaged: (name: ProposalName) => boolean,
+  ): void {
     round.bodiesPulledAt = this.now;
-    for (const name of round.discardDamaged()) {
-      this.out.push({ type: "discard", round: round.round, name });
+    const { round: number } = round;
+    const bad = names.filter((name) => round.bodyState(name) === "no" && damaged(name));
+    for (const name of bad) {
+      round.discard(name);
+      this.out.push({ type: "discard", round: number, name });
     }
     const asked = new Map<number, ProposalName[]>();
-    for (const name of round.missing()) {
-      const others = round.yesVoters(name).filter((rank) => rank !== name.rank);
-      const sources = [name.rank, ...others].filter((rank) => rank !== this.epoch.self);
-      const source = sources[round.bodyPulls % sources.length];
-      if (source === undefined) continue;
-      asked.set(source, [...(asked.get(source) ?? []), name]);
+    for (const name of names) {
+      if (round.bodyState(name) !== "absent") continue;
+      const source = this.sourceOf(round, name);
+      if (source !== undefined) asked.set(source, [...(asked.get(source) ?? []), name]);
     }
     if (asked.size > 0) round.bodyPulls++;
-    for (const { rank, hash } of round.judgeAnew()) {
-      this.out.push({ type: "validate", round: round.round, rank, hash });
+    for (const name of names) {
+      if (round.bodyState(name) !== "abstain") continue;
+      round.judgeAgain(name);
+      this.out.push({ type: "validate", round: number, ...name });
     }
     for (const [source, bodies] of asked) {
-      const pull = { round: round.round, vote: false, force: false, bodies };
+      const pull = { round: number, vote: false, force: false, bodies };
       this.out.push({ type: "send-pull", to: [source], pull });
     }
+  }
+
+  /** Each time another one; those believed dead only where nobody else has it. */
+  private sourceOf(round: Round, name: ProposalName): number | undefined {
+    const others = round.yesVoters(name).filter((rank) => rank !== name.rank);
+    const sources = [name.rank, ...others].filter((rank) => rank !== this.epoch.self);
+    const living = sources.filter((rank) => !this.suspects.has(rank));
+    const from = living.length > 0 ? living : sources;
+    return from[round.bodyPulls % from.length];
   }
 
   protected onPull(from: number, pull: Pull): void {
@@ -231,7 +283,7 @@ export abstract class Ballot {
     }
     const round = this.join(pull.round);
     if (round === undefined) return;
-    if (pull.force) {
+    if (pull.force && !this.frozen) {
       for (let next = this.lastVoted + 1; next <= pull.round; next++) {
         this.castVote(this.rounds.get(next)!);
       }
@@ -245,6 +297,29 @@ export abstract class Ballot {
     }
   }
 
+  // Suspicions and alerts: who is not waited for, and what is not waited out.
+
+  protected onSuspects(ranks: readonly number[]): void {
+    const before = this.suspects;
+    this.suspects = new Set(ranks.filter((rank) => rank !== this.epoch.self));
+    if ([...this.suspects].some((rank) => !before.has(rank))) this.onAlert();
+  }
+
+  /** Step 8: an alert sends the rounds that are open now to the storage validator at once. */
+  protected onAlert(): void {
+    if (this.storageOn !== "alert") return;
+    for (const round of this.rounds.values())
+      if (!this.alerted(round)) round.votesPulledAt = Number.NEGATIVE_INFINITY;
+    this.alertedAt = this.now;
+  }
+
+  /** Nobody who could still decide it is waited for, or something went wrong while it was open. */
+  private alerted(round: Round): boolean {
+    if (this.storageOn !== "alert") return false;
+    if (this.alertedAt >= round.openedAt) return true;
+    return this.suspects.size > 0 && round.heardAll(this.suspects);
+  }
+
   // Turns: who records (step 6), and who is the storage validator (step 8).
 
   /** Turns at a record are counted from when it became possible, not from when a round closed. */
@@ -253,13 +328,25 @@ export abstract class Ballot {
     return Math.max(since, this.tail.movedAt) + turn * this.timing.turnDelayMs;
   }
 
+  /** How many members come before this one in the round: 0 means that it is its own to record. */
+  protected placeIn(round: number, rank = this.epoch.self): number {
+    const { ranks } = this.epoch;
+    return (rank - (round % ranks) + ranks) % ranks;
+  }
+
+  /** How many of them are waited for. */
   protected turnOf(round: number): number {
-    return (this.epoch.self - (round % this.epoch.ranks) + this.epoch.ranks) % this.epoch.ranks;
+    const place = this.placeIn(round);
+    let turn = place;
+    for (const rank of this.suspects) if (this.placeIn(round, rank) < place) turn--;
+    return turn;
   }
 
   /** When it is this rank's turn as storage validator of the first unsettled round. */
   protected askDue(round: Round): number {
     if (round.round !== this.settledRound + 1) return Number.POSITIVE_INFINITY;
-    return this.afterTurns(round, round.votedAt + this.timing.voteTimeoutMs);
+    const timeout = round.votedAt + this.timing.voteTimeoutMs;
+    const alert = Math.max(round.votedAt, this.alertedAt);
+    return this.afterTurns(round, this.alerted(round) ? Math.min(alert, timeout) : timeout);
   }
 }

@@ -26,7 +26,17 @@ export interface Timing {
   readonly readDelayMs: number;
   /** Between two requests for the same thing. */
   readonly pullIntervalMs: number;
+  /** The author of a SEAL waits so long for the answers of members that are not suspected. */
+  readonly sealWaitMs: number;
+  /** Deadline of an INTENT, from its completed sync until the SEAL of a minority may follow it. */
+  readonly takeoverMs: number;
 }
+
+/**
+ * When storage decides instead of the ranks (step 8): once they could not within voteTimeout, also
+ * at once on an alert or a suspicion, or in every round (for the paper's overhead figure).
+ */
+export type StorageOn = "alert" | "no-majority" | "always";
 
 export const ANSWER = { none: 0, no: 1, yes: 2 } as const;
 export type Verdict = "yes" | "no" | "abstain";
@@ -74,6 +84,12 @@ export interface RecordSummary {
   readonly firstRound: number;
   readonly lastRound: number;
   readonly rounds: ReadonlyArray<{ round: number; included: readonly ProposalName[] }>;
+  /** Of a valid INTENT: who answered its author, and whether this incarnation wrote it. */
+  readonly intent?: {
+    readonly answered: readonly number[];
+    readonly own: boolean;
+    readonly deadlineMs: number;
+  };
 }
 
 /** The recorder's word that a record is synced and linked. */
@@ -97,6 +113,27 @@ export interface Pull {
   readonly bodies: readonly ProposalName[];
 }
 
+/** A member is about to seal the epoch. Who answers is frozen: no further vote in that epoch. */
+export interface SealPull {
+  /** Members that the next epoch is to be without, unless they answer. */
+  readonly evict: readonly number[];
+  /** Incarnations (hex) that it is to have in addition. */
+  readonly admit: readonly string[];
+  /** The author's newest opened round. */
+  readonly lastRound: number;
+}
+
+/** What a frozen member holds. In rounds above `lastVoted` its answer is ⊥ for ever. */
+export interface SealAnswer {
+  readonly rank: number;
+  readonly headSlot: number;
+  readonly lastVoted: number;
+  /** Own votes, opened, of each round after the last that the answerer knows to be settled. */
+  readonly votes: readonly Vote[];
+  readonly effectsSlot: number;
+  readonly effectsDigest: string;
+}
+
 export type Input =
   | { type: "tick" }
   /** Look for a record that nobody announced: another job may have left an INTENT. */
@@ -115,12 +152,20 @@ export type Input =
   | { type: "linked"; slot: number; hash: string }
   /** A record was found in the log, by losing a link or by reading. */
   | { type: "record"; record: RecordSummary }
-  /** Reading found no child of the head. */
-  | { type: "no-record"; slot: number }
+  /** Reading found no child of the head; `failed`: storage could not tell whether there is one. */
+  | { type: "no-record"; slot: number; failed?: boolean }
   /** Own append lost the slot to another record, handed over as `record` if it is the next one. */
   | { type: "link-lost"; slot: number }
   /** The append failed for a reason of the storage: nothing was linked as far as known. */
-  | { type: "link-failed"; slot: number };
+  | { type: "link-failed"; slot: number }
+  /** All members that this rank believes dead or silent, each time the set changes. */
+  | { type: "suspects"; ranks: readonly number[] }
+  /** Checkpoint C3: an exception in validation or the like. */
+  | { type: "alert" }
+  /** This rank is to author a SEAL: without `evict`, with the incarnations `admit` (hex). */
+  | { type: "change"; evict: readonly number[]; admit: readonly string[] }
+  | { type: "seal-pull"; from: number; pull: SealPull }
+  | { type: "seal-answer"; from: number; answer: SealAnswer };
 
 export type Effect =
   /** Form, hash and mine blocks for `round` from what waits. */
@@ -137,19 +182,15 @@ export type Effect =
   | { type: "send-vote"; to: number; vote: Vote }
   | { type: "send-pull"; to: readonly number[]; pull: Pull }
   | { type: "send-body"; to: number; round: number; name: ProposalName }
-  /** This copy was found bad while w members found theirs good: away with it, another is pulled. */
+  /** This copy was found bad where others found theirs good: away with it, another is pulled. */
   | { type: "discard"; round: number; name: ProposalName }
   | { type: "send-decided"; to: number | "all"; decided: Decided }
   /** A proposal has w yes-votes: its inclusion is promised. */
   | { type: "agreed"; round: number; name: ProposalName }
-  /** Append this record after the head. `settlement` is empty for a NOOP. */
-  | {
-      type: "link";
-      kind: "QUORUM" | "STORAGE" | "NOOP";
-      slot: number;
-      prevHash: string;
-      settlement: readonly RoundSettlement[];
-    }
+  | { type: "send-seal-pull"; to: readonly number[]; pull: SealPull }
+  | { type: "send-seal-answer"; to: number; answer: SealAnswer }
+  /** Append this record after the head. */
+  | LinkEffect
   /** Read the child of the head; answer with `record` or `no-record`. */
   | { type: "read"; slot: number; prevHash: string }
   /** The record is final: execute what it includes, in this order. */
@@ -161,5 +202,38 @@ export type Effect =
     }
   /** Own proposal of `round` is not in the log and never will be: its transactions wait again. */
   | { type: "returned"; round: number; rejected: boolean }
-  /** This rank can no longer trust itself or was replaced: stop with this sentence. */
+  /** The epoch ended with this record, own or read. The core is finished: no step does anything. */
+  | { type: "sealed"; slot: number; hash: string }
+  /** This rank can no longer trust itself: stop with this sentence. */
   | { type: "halt"; code: string; reason: string };
+
+/** What a record is to hold. */
+export type RecordDraft =
+  | {
+      readonly kind: "QUORUM" | "STORAGE" | "NOOP";
+      /** Rounds that the record settles: none in a NOOP and an INTENT, perhaps none in a SEAL. */
+      readonly settlement: readonly RoundSettlement[];
+    }
+  | {
+      readonly kind: "SEAL";
+      readonly settlement: readonly RoundSettlement[];
+      /** Members whose answers it settles by, ascending. */
+      readonly answers: readonly number[];
+      /** Members of this epoch that the next one is without, ascending. */
+      readonly evict: readonly number[];
+      /** Incarnations (hex) that are members of the next one in addition. */
+      readonly admit: readonly string[];
+    }
+  | {
+      readonly kind: "INTENT";
+      readonly settlement: readonly RoundSettlement[];
+      /** Members that answered its author, itself included, ascending. */
+      readonly answered: readonly number[];
+      readonly deadlineMs: number;
+    };
+
+export type LinkEffect = RecordDraft & {
+  readonly type: "link";
+  readonly slot: number;
+  readonly prevHash: string;
+};

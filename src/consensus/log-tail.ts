@@ -18,6 +18,8 @@ export class LogTail {
   private readonly decisions = new Map<number, Decided>();
   private reading: number | undefined;
   private readAt = Number.POSITIVE_INFINITY;
+  /** Not before then: the last read failed. */
+  private retryAt = Number.NEGATIVE_INFINITY;
   /** When a read last found nothing after the head. */
   private emptyAt = Number.NEGATIVE_INFINITY;
   /** Highest slot that anybody announced. */
@@ -52,13 +54,25 @@ export class LogTail {
     this.readBy(now + this.readDelayMs);
   }
 
+  /** Somebody is at `slot`: this rank reads until it is there as well. */
+  heardOfSlot(slot: number, now: number): void {
+    if (slot <= this.announcedSlot || slot <= this.slot) return;
+    this.announcedSlot = slot;
+    this.readBy(now);
+  }
+
   readBy(at: number): void {
     this.readAt = Math.min(this.readAt, at);
   }
 
+  /** Soon; the answer of a read that is under way will do. */
+  look(now: number): void {
+    if (this.reading === undefined) this.readBy(now);
+  }
+
   /** True once when a read is due; its answer comes to `found` or `empty`. */
   takeRead(now: number): boolean {
-    if (now < this.readAt || this.reading !== undefined) return false;
+    if (this.reading !== undefined || now < this.readDue()) return false;
     this.readAt = Number.POSITIVE_INFINITY;
     this.reading = this.slot + 1;
     return true;
@@ -66,7 +80,8 @@ export class LogTail {
 
   /** When the next read falls due; Infinity while one is under way, whose answer is awaited. */
   readDue(): number {
-    return this.reading === undefined ? this.readAt : Number.POSITIVE_INFINITY;
+    if (this.reading !== undefined) return Number.POSITIVE_INFINITY;
+    return Math.max(this.readAt, this.retryAt);
   }
 
   /** The record of `slot` was found. If by the read under way, more may follow: read on. */
@@ -83,6 +98,14 @@ export class LogTail {
     if (slot !== this.slot + 1) return;
     this.emptyAt = now;
     if (this.behind) this.readBy(now + this.readDelayMs);
+  }
+
+  /** The read of `slot` failed: storage may be away. */
+  failed(slot: number, now: number): void {
+    if (this.reading !== slot) return;
+    this.reading = undefined;
+    this.retryAt = now + this.readDelayMs;
+    this.readBy(this.retryAt);
   }
 
   /** Storage was seen to hold no record after the head at `time` or later. */

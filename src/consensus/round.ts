@@ -20,6 +20,8 @@ interface Held {
   verdict: Verdict | undefined;
 }
 
+export type BodyState = "absent" | "judging" | Verdict;
+
 export class Round {
   readonly round: number;
   readonly openedAt: number;
@@ -32,7 +34,6 @@ export class Round {
   private readonly counts: Candidate[][];
   private readonly told = new Set<string>();
   private judgedRanks = 0;
-  private missingKnown: ProposalName[] | undefined;
   private goodKnown: boolean | undefined;
   /** How many votes have come. */
   received = 0;
@@ -103,40 +104,49 @@ export class Round {
     return this.find(rank, hash)?.verdict === "yes";
   }
 
-  /** Bodies on which this rank abstained, to be judged anew: a record may have to include them. */
-  judgeAnew(): ProposalName[] {
-    const again: ProposalName[] = [];
-    for (const { rank, hash } of this.possible()) {
-      const held = this.find(rank, hash);
-      if (held?.verdict !== "abstain") continue;
-      held.verdict = undefined;
-      if (held === this.held[rank]) this.judgedRanks--;
-      again.push({ rank, hash });
+  /** This rank abstained on a body that a record may have to include. */
+  abstained(): boolean {
+    return this.possible().some((name) => this.bodyState(name) === "abstain");
+  }
+
+  /** Where the body of it stands here. */
+  bodyState({ rank, hash }: ProposalName): BodyState {
+    const held = this.find(rank, hash);
+    return held === undefined ? "absent" : (held.verdict ?? "judging");
+  }
+
+  /** The verdict on it is withdrawn: it is judged once more. */
+  judgeAgain({ rank, hash }: ProposalName): void {
+    const held = this.find(rank, hash);
+    if (held?.verdict === undefined) return;
+    held.verdict = undefined;
+    if (held === this.held[rank]) this.judgedRanks--;
+    this.changed();
+  }
+
+  /** This copy is no longer here. */
+  discard({ rank, hash }: ProposalName): void {
+    const first = this.held[rank];
+    if (first?.hash === hash) {
+      if (first.verdict !== undefined) this.judgedRanks--;
+      this.held[rank] = undefined;
     }
-    return again;
+    const index = this.heldToo.findIndex((held) => held.rank === rank && held.hash === hash);
+    if (index >= 0) this.heldToo.splice(index, 1);
+    this.changed();
   }
 
-  /** Won, but found bad here: the copy is damaged, as validity is the same for everybody. */
-  discardDamaged(): ProposalName[] {
-    const damaged = this.won().filter(({ rank, hash }) => this.find(rank, hash)?.verdict === "no");
-    for (const { rank, hash } of damaged) {
-      if (this.held[rank]?.hash === hash) this.held[rank] = undefined;
-      const index = this.heldToo.findIndex((held) => held.rank === rank && held.hash === hash);
-      if (index >= 0) this.heldToo.splice(index, 1);
-    }
-    if (damaged.length > 0) this.changed();
-    return damaged;
+  /** The proposal of every member that is waited for has arrived and is judged. */
+  complete(suspects: ReadonlySet<number>): boolean {
+    if (this.judgedRanks === this.epoch.ranks) return true;
+    return this.everyOther(suspects, (rank) => this.held[rank]?.verdict !== undefined);
   }
 
-  /** Every member's proposal has arrived and is judged. */
-  complete(): boolean {
-    return this.judgedRanks === this.epoch.ranks;
-  }
-
-  /** Bodies that the record may have to include and that are not here. */
-  missing(): readonly ProposalName[] {
-    this.missingKnown ??= this.possible().filter(({ rank, hash }) => !this.find(rank, hash));
-    return this.missingKnown;
+  private everyOther(suspects: ReadonlySet<number>, has: (rank: number) => boolean): boolean {
+    if (suspects.size === 0) return false;
+    for (let rank = 0; rank < this.epoch.ranks; rank++)
+      if (!suspects.has(rank) && !has(rank)) return false;
+    return true;
   }
 
   /** The bodies of all that the record may have to include are here and good. */
@@ -146,7 +156,6 @@ export class Round {
   }
 
   private changed(): void {
-    this.missingKnown = undefined;
     this.goodKnown = undefined;
   }
 
@@ -223,6 +232,18 @@ export class Round {
       if (like !== undefined) this.open(vote, like);
       else this.openWithHeld(vote);
     }
+  }
+
+  /** The vote of every member that is waited for has come: nothing else is on its way. */
+  heardAll(suspects: ReadonlySet<number>): boolean {
+    if (this.received === this.epoch.ranks) return true;
+    return this.everyOther(suspects, (rank) => this.votes[rank] !== undefined);
+  }
+
+  /** Nobody that is waited for could make the tally truer. */
+  openedAll(suspects: ReadonlySet<number>): boolean {
+    if (this.opened === this.epoch.ranks) return true;
+    return this.everyOther(suspects, (rank) => this.votes[rank]?.hashes !== undefined);
   }
 
   openedVotes(): Vote[] {

@@ -8,7 +8,6 @@ import type { Chain } from "../ledger/chain.ts";
 import { SEGMENT_RECORDS } from "../limits.ts";
 import type { RankLoop } from "../rank/loop.ts";
 import type { LedgerStorage } from "../storage/storage-service.ts";
-import type { Transport } from "../transport/transport.ts";
 
 /** Folded this many segments after their end, so that no rank still links into the tail. */
 const SEGMENTS_KEPT = 1;
@@ -16,7 +15,6 @@ const SEGMENTS_KEPT = 1;
 /** What it needs of a running rank, real or simulated. */
 export interface CheckpointedRank {
   readonly loop: RankLoop;
-  readonly transport: Transport;
   readonly storage: LedgerStorage;
   readonly chain: Chain;
 }
@@ -32,13 +30,13 @@ export class Checkpointer {
   }
 
   onFinal(slot: number): void {
-    const { transport } = this.rank;
-    if (slot > 0 && slot % this.every === 0) {
-      if ((slot / this.every) % transport.size === transport.rank) this.write();
-    }
+    const session = this.rank.loop.context?.session;
+    if (session === undefined) return;
+    const { self, ranks } = session;
+    if (slot > 0 && slot % this.every === 0 && (slot / this.every) % ranks === self) this.write();
     if (slot > 0 && slot % SEGMENT_RECORDS === 0) {
       const segment = slot / SEGMENT_RECORDS - 1 - SEGMENTS_KEPT;
-      if (segment >= 0 && segment % transport.size === transport.rank) this.fold(segment);
+      if (segment >= 0 && segment % ranks === self) this.fold(segment);
     }
   }
 
@@ -63,16 +61,16 @@ export class Checkpointer {
       this.after(async () => void (await storage.fold(segment, parent)), loop);
   }
 
-  private after(work: () => Promise<void>, { context }: CheckpointedRank["loop"]): void {
+  private after(work: () => Promise<void>, { shared }: CheckpointedRank["loop"]): void {
     this.busy = this.busy.then(work).catch((error) => {
       // A checkpoint or fold that fails costs time at the next start, never a transaction.
-      context.events.onAlert({ code: "CHECKPOINT_FAILED", message: String(error) });
+      shared.events.onAlert({ code: "CHECKPOINT_FAILED", message: String(error) });
     });
   }
 
-  /** At the end: rank 0 leaves a checkpoint. Answers the state root, hex. */
-  async close(): Promise<string> {
-    if (this.rank.transport.rank === 0) this.write();
+  /** At the end: one rank leaves a checkpoint (`last`). Answers the state root, hex. */
+  async close(last: boolean): Promise<string> {
+    if (last) this.write();
     await this.busy;
     return toHex(this.rank.chain.state.root());
   }

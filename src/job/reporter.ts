@@ -1,18 +1,21 @@
 /**
- * What rank 0 says to the world: progress as JSON lines on stdout where a program reads them, the
- * merged result as a file or as YCSB's report. The other ranks are silent but for their logs.
+ * What the speaking member says to the world: progress as JSON lines on stdout where a program reads
+ * them, the merged result as a file or as YCSB's report, and status.json. The others are silent but
+ * for their logs.
  */
 import { mkdirSync } from "node:fs";
 import { availableParallelism, hostname } from "node:os";
 import { BaashError, EXIT } from "../base/errors.ts";
 import { logger, startLog } from "../base/log.ts";
 import type { RankConfig } from "../config.ts";
+import type { MonitorEvent } from "../monitor/monitor-events.ts";
 import type { RunningRank } from "../rank/start.ts";
 import { MergedResult, type RankResult } from "../workload/measurements.ts";
 import { reportLines, ycsbReport } from "../workload/report.ts";
 import type { WorkloadConfig } from "../workload/workload-config.ts";
 import type { RankReport } from "./job.ts";
 import type { PhaseProgress } from "./load-phases.ts";
+import { StatusKeeper } from "./status-keeper.ts";
 
 /** Facts that a figure is worth nothing without. */
 export interface JobFacts {
@@ -41,38 +44,74 @@ export class Reporter {
   /** Between two words about progress; 0: none. */
   readonly intervalMs: number;
   private readonly config: RankConfig;
-  private readonly ranks: number;
-  private readonly speaks: boolean;
+  private readonly process: number;
+  private readonly speaks: () => boolean;
   private readonly logging: ReturnType<typeof startLog> | undefined;
   private readonly reports = new Map<number, RankReport>();
+  private expected = Number.POSITIVE_INFINITY;
+  private status: StatusKeeper | undefined;
   private workload: WorkloadConfig | undefined;
   private facts: JobFacts | undefined;
   private complete: (() => void) | undefined;
 
-  constructor(config: RankConfig, { rank, ranks }: { rank: number; ranks: number }) {
+  constructor(config: RankConfig, of: { process: number; speaks: () => boolean }) {
+    const { process, speaks } = of;
     this.config = config;
     this.intervalMs = 1000 * config.statusInterval;
-    this.ranks = ranks;
-    this.speaks = rank === 0;
+    this.process = process;
+    this.speaks = speaks;
     if (config.log === undefined) return;
     mkdirSync(config.log, { recursive: true });
-    const file = `${config.log}/rank-${rank}.log`;
-    this.logging = startLog({ level: "info", file, fields: { rank } });
+    const file = `${config.log}/rank-${process}.log`;
+    this.logging = startLog({ level: "info", file, fields: { rank: process } });
   }
 
   /** The last lines of the log leave. */
   async close(): Promise<void> {
+    await this.status?.close();
     await this.logging?.close();
   }
 
   /** A sentence for a person, on stderr. */
   say(sentence: string): void {
-    if (this.speaks) process.stderr.write(`baash: ${sentence}\n`);
+    if (this.speaks()) process.stderr.write(`baash: ${sentence}\n`);
   }
 
   /** Something that cost no transaction, but that somebody should know of. */
   alert(code: string, message: string): void {
     log.warning("{message}", { code, message });
+    if (code === "STORAGE_FULL" || code === "STORAGE_IO" || code === "STORAGE_GONE")
+      this.status?.storage(message);
+  }
+
+  /** A record became final: storage takes them. */
+  final(): void {
+    this.status?.storage(undefined);
+  }
+
+  /** Something that the fault monitor saw or did. */
+  event(event: MonitorEvent): void {
+    log.info(event.text, { kind: event.kind, member: event.rank, checkpoint: event.checkpoint });
+    this.status?.event(event);
+  }
+
+  /** Keeps status.json while this member speaks. */
+  watch(rank: RunningRank, everyMs: number): void {
+    if (this.config.status === undefined && this.config.metrics === undefined) return;
+    this.status = new StatusKeeper(this.config, rank, this.speaks);
+    this.status.start(everyMs);
+  }
+
+  draining(): void {
+    this.status?.turn("draining");
+  }
+
+  ended(): void {
+    this.status?.turn("stopped");
+  }
+
+  failed(reason: { code: string; message: string; exitCode: number }): void {
+    this.status?.turn("failed", reason);
   }
 
   started(rank: RunningRank, workload: WorkloadConfig | undefined): void {
@@ -81,7 +120,7 @@ export class Reporter {
     this.facts = {
       host: hostname(),
       cores: availableParallelism(),
-      ranks: this.ranks,
+      ranks: chain.ranks,
       hosts: new Set(chain.epoch.members.map(({ host }) => host)).size,
       ledger: this.config.ledger,
       fileSystem: opened.fileSystem,
@@ -94,7 +133,8 @@ export class Reporter {
     };
     this.line({ type: "started", facts: this.facts });
     log.info("started at slot {slot}", { slot: chain.slot, head: chain.hash });
-    if (workload === undefined) this.say(`rank 0 of ${this.ranks} serves at slot ${chain.slot}`);
+    if (workload === undefined)
+      this.say(`rank ${this.process} of ${chain.ranks} serves at slot ${chain.slot}`);
   }
 
   listening(sockets: string): void {
@@ -106,22 +146,23 @@ export class Reporter {
   }
 
   private line(value: Record<string, unknown>): void {
-    if (this.speaks && this.config.statusInterval > 0)
+    if (this.speaks() && this.config.statusInterval > 0)
       process.stdout.write(`${JSON.stringify(value)}\n`);
   }
 
-  result(rank: number, report: RankReport): void {
-    this.reports.set(rank, report);
-    if (this.reports.size === this.ranks) this.complete?.();
+  result(report: RankReport): void {
+    this.reports.set(report.rank, report);
+    if (this.reports.size >= this.expected) this.complete?.();
   }
 
-  /** Waits for every rank's report, then writes the result. */
-  async whenComplete(timeoutMs: number): Promise<void> {
+  /** Waits for the reports of so many ranks, then writes the result. */
+  async whenComplete(count: number, timeoutMs: number): Promise<void> {
+    this.expected = count;
     let timer: ReturnType<typeof setTimeout> | undefined;
     await new Promise<void>((resolve, reject) => {
       this.complete = resolve;
       timer = setTimeout(() => reject(this.incomplete()), timeoutMs);
-      if (this.reports.size === this.ranks) resolve();
+      if (this.reports.size >= count) resolve();
     });
     clearTimeout(timer);
     const ranks = [...this.reports.values()].sort((a, b) => a.rank - b.rank);
@@ -136,7 +177,7 @@ export class Reporter {
   private incomplete(): BaashError {
     return new BaashError(
       "REPORT_INCOMPLETE",
-      `Only ${this.reports.size} of ${this.ranks} ranks reported their result; what they made final is in the ledger.`,
+      `Only ${this.reports.size} of ${this.expected} ranks reported their result; what they made final is in the ledger.`,
       { exitCode: EXIT.failed },
     );
   }

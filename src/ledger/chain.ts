@@ -23,6 +23,14 @@ export interface Epoch {
   readonly members: readonly Member[];
 }
 
+export interface AnnouncedIntent {
+  readonly slot: number;
+  /** Of its author, hex. */
+  readonly incarnation: string;
+  /** Ranks of the epoch that had answered its author, ascending. */
+  readonly answered: readonly number[];
+}
+
 /** One block where it lies, ready to be executed. */
 export interface PlacedBlock {
   bytes: Uint8Array;
@@ -54,8 +62,8 @@ export class Chain {
   height = 0;
   settledRound = 0;
   epoch: Epoch = { hash: NO_HASH, members: [] };
-  /** Who wrote the newest record if it is an INTENT: only its own SEAL may follow as a newcomer's. */
-  private intent: { slot: number; incarnation: string } | undefined;
+  /** The newest INTENT that counts: while it is the head, its author's SEAL may follow it. */
+  private intent: AnnouncedIntent | undefined;
   private readonly tip: Uint8Array;
   private readonly tree: CompactRange;
   /** Chain hashes of the newest blocks, not yet in `tree`. */
@@ -149,13 +157,15 @@ export class Chain {
   }
 
   /** An INTENT took effect: the record just advanced to. */
-  announce(incarnation: Uint8Array): void {
-    this.intent = { slot: this.slot, incarnation: toHex(incarnation) };
+  announce(incarnation: Uint8Array, answered: readonly number[]): void {
+    const { slot } = this;
+    this.intent = { slot, incarnation: toHex(incarnation), answered: [...answered] };
   }
 
-  /** The head is an INTENT of this incarnation. */
-  intentOf(incarnation: Uint8Array): boolean {
-    return this.intent?.slot === this.slot && this.intent.incarnation === toHex(incarnation);
+  /** The INTENT that is the head, if this incarnation wrote it. */
+  intentOf(incarnation: Uint8Array): AnnouncedIntent | undefined {
+    const { intent, slot } = this;
+    return intent?.slot === slot && intent.incarnation === toHex(incarnation) ? intent : undefined;
   }
 
   stamp(): Stamp {
@@ -196,6 +206,10 @@ export class Chain {
       members,
       [...this.tree.hashes],
       [...this.anchors].map(([hash, round]) => [fromHex(hash), round]),
+      // Who starts from a checkpoint whose head is an INTENT must judge its child as everybody does.
+      this.intent?.slot === this.slot
+        ? [fromHex(this.intent.incarnation), this.intent.answered]
+        : [],
     ]);
     const length = new Uint8Array(4);
     new DataView(length.buffer).setUint32(0, place.length, true);
@@ -225,8 +239,11 @@ export class Chain {
       [number, Uint8Array, Uint8Array, string, Uint8Array][],
       Uint8Array[],
       [Uint8Array, number][],
+      ([Uint8Array, number[]] | [])?,
     ];
     const [slot, hash, height, settledRound, tip, epochHash, members, tree, anchors] = place;
+    // Absent in snapshots of the first version, which knew no INTENT of a member.
+    const [intentBy, answered] = place[9] ?? [];
     const state = State.restore(bytes.subarray(4 + length));
     const chain = new Chain(genesis, { state, tree: new CompactRange(height, copies(tree)) });
     chain.slot = slot;
@@ -245,6 +262,7 @@ export class Chain {
       })),
     };
     for (const [anchor, round] of anchors) chain.anchors.set(toHex(anchor), round);
+    if (intentBy !== undefined) chain.announce(intentBy, answered ?? []);
     return chain;
   }
 }

@@ -18,6 +18,10 @@ export const GENESIS_BYTES_MAX = 64 * 1024;
 const NONCE_BYTES = 16;
 const SIGNATURE_CONTEXT = new TextEncoder().encode("baash genesis\n");
 
+/** What wins: more than half, or so many that a third of liars does not matter (judge.ts). */
+export const QUORUMS = ["majority", "byzantine"] as const;
+export type Quorum = (typeof QUORUMS)[number];
+
 /** What the founder chooses. */
 export interface GenesisOptions {
   /** ms since 1970. */
@@ -31,12 +35,13 @@ export interface GenesisOptions {
   blockTransactionsMax: number;
   /** Balance of account 0 at the start. */
   supply: number;
+  /** "majority" unless told otherwise. */
+  quorum?: Quorum;
 }
 
-export interface Genesis extends Omit<GenesisOptions, "nonce"> {
-  readonly nonce: Uint8Array;
+export interface Genesis extends GenesisOptions {
   readonly version: number;
-  readonly quorum: "majority";
+  readonly quorum: Quorum;
   readonly admission: "ledger-key";
   /** Raw Ed25519 public key. */
   readonly ledgerKey: Uint8Array;
@@ -55,7 +60,7 @@ export function createGenesis(
     version: GENESIS_VERSION,
     created: options.created,
     nonce: toHex(options.nonce),
-    quorum: "majority",
+    quorum: options.quorum ?? "majority",
     difficulty: options.difficulty,
     storageDifficulty: options.storageDifficulty,
     blockTransactionsMax: options.blockTransactionsMax,
@@ -123,13 +128,14 @@ function parseJson(text: string, path: string): Record<string, unknown> {
 }
 
 function readValues(json: Record<string, unknown>, hash: Uint8Array, path: string): Genesis {
-  if (json.quorum !== "majority") throw invalid(path, "quorum", 'must be "majority"');
+  const quorum = QUORUMS.find((known) => known === json.quorum);
+  if (quorum === undefined) throw invalid(path, "quorum", 'must be "majority" or "byzantine"');
   if (json.admission !== "ledger-key") throw invalid(path, "admission", 'must be "ledger-key"');
   return {
     version: GENESIS_VERSION,
     created: integer(json, "created", 0, Number.MAX_SAFE_INTEGER, path),
     nonce: hex(json, "nonce", NONCE_BYTES, path),
-    quorum: "majority",
+    quorum,
     difficulty: integer(json, "difficulty", 0, PUZZLE_BITS_MAX, path),
     storageDifficulty: integer(json, "storageDifficulty", 0, PUZZLE_BITS_MAX, path),
     blockTransactionsMax: integer(json, "blockTransactionsMax", 1, BLOCK_TXNS_MAX, path),

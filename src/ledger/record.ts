@@ -29,16 +29,8 @@ import { HASH_BYTES, sha256 } from "../base/sha256.ts";
 import { RECORD_BYTES_MAX } from "../limits.ts";
 import { hasLeadingZeros } from "./block.ts";
 import { verifySignature } from "./keys.ts";
-import {
-  decodeIntent,
-  decodeNoop,
-  decodeSeal,
-  decodeSettlement,
-  type Intent,
-  type PayloadParts,
-  type Seal,
-  type SettledRound,
-} from "./settlement.ts";
+import type { Intent, PayloadParts, Seal, SettledRound } from "./settlement.ts";
+import { decodeIntent, decodeNoop, decodeSeal, decodeSettlement } from "./settlement-decoding.ts";
 import { CHAIN_ID_BYTES } from "./transaction.ts";
 import { type Decoded, decoded, refused, VERDICT, type Verdict } from "./verdict.ts";
 
@@ -232,6 +224,15 @@ function checkHeaderValues(header: RecordHeader): Verdict {
   return length > RECORD_BYTES_MAX ? VERDICT.TOO_LARGE : VERDICT.OK;
 }
 
+/**
+ * The header of an intact record that settles nothing, as the NOOP that it amounts to: what it says
+ * of itself may be no kind, no number or no range at all.
+ */
+export function noopHeader(bytes: Uint8Array, settledRound: number): RecordHeader {
+  const header = readFields(bytes.slice(0, RECORD_HEADER_BYTES));
+  return { ...header, kind: "NOOP", firstRound: settledRound + 1, lastRound: settledRound };
+}
+
 function readFields(copy: Uint8Array): RecordHeader {
   return {
     // Undefined for a number that is no kind: checkHeaderValues refuses it before anybody looks.
@@ -278,8 +279,8 @@ export function checkRecordBytes(
 ): Verdict {
   const intact = checkIntact(bytes, offset, length);
   if (intact !== VERDICT.OK) return intact;
-  const header = decodeRecordHeader(bytes, offset, length);
-  return header.ok ? checkAgainst(bytes, offset, header.value, expected) : header.verdict;
+  const header = readFields(bytes.slice(offset, offset + RECORD_HEADER_BYTES));
+  return checkAgainst(bytes, offset, header, expected);
 }
 
 function checkIntact(bytes: Uint8Array, offset: number, length: number): Verdict {
@@ -305,12 +306,15 @@ function checkAgainst(
   expected: RecordExpectations,
 ): Verdict {
   const { chainId, prevHash, slot, storageDifficulty, publicKey } = expected;
-  if (chainId !== undefined && !equalRange(header.chainId, 0, chainId, 0, CHAIN_ID_BYTES)) {
-    return VERDICT.WRONG_CHAIN;
-  }
+  // The place first: what lies in the wrong one is not judged there.
   if (slot !== undefined && header.slot !== slot) return VERDICT.WRONG_SLOT;
   if (prevHash !== undefined && !equalRange(header.prevHash, 0, prevHash, 0, HASH_BYTES)) {
     return VERDICT.WRONG_PARENT;
+  }
+  const sensible = checkHeaderValues(header);
+  if (sensible !== VERDICT.OK) return sensible;
+  if (chainId !== undefined && !equalRange(header.chainId, 0, chainId, 0, CHAIN_ID_BYTES)) {
+    return VERDICT.WRONG_CHAIN;
   }
   if (storageDifficulty !== undefined) {
     const verdict = checkPuzzle(bytes, offset, header, storageDifficulty);
@@ -352,13 +356,12 @@ export function decodeRecord(
 ): Decoded<LedgerRecord> {
   const intact = checkIntact(bytes, 0, bytes.length);
   if (intact !== VERDICT.OK) return refused(intact, "record");
-  const header = decodeRecordHeader(bytes);
-  if (!header.ok) return header;
-  const verdict = checkAgainst(bytes, 0, header.value, expected);
+  const header = readFields(bytes.slice(0, RECORD_HEADER_BYTES));
+  const verdict = checkAgainst(bytes, 0, header, expected);
   if (verdict !== VERDICT.OK) return refused(verdict, "record");
-  const body = decodeBody(header.value, bytes.subarray(RECORD_HEADER_BYTES), members);
+  const body = decodeBody(header, bytes.subarray(RECORD_HEADER_BYTES), members);
   if (!body.ok) return body;
-  return decoded({ header: header.value, hash: recordHash(bytes), body: body.value });
+  return decoded({ header, hash: recordHash(bytes), body: body.value });
 }
 
 /** The payload of a record whose bytes are checked; its rounds must be those of the header. */

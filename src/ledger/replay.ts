@@ -12,13 +12,13 @@ import { judgeRecord } from "./judge.ts";
 import { checkProposal, readProposalHeader } from "./proposal.ts";
 import {
   decodeRecord,
-  decodeRecordHeader,
   type LedgerRecord,
+  noopHeader,
   type RecordHeader,
   recordHash,
 } from "./record.ts";
 import type { SettledProposal, SettledRound } from "./settlement.ts";
-import { type Decoded, decoded, isDamage, refused, VERDICT, verdictName } from "./verdict.ts";
+import { type Decoded, decoded, refused, stopsLedger, VERDICT, verdictName } from "./verdict.ts";
 
 /** Block `index` of `rank`'s proposal was executed with these outcomes (valid during the call). */
 export type OnBlock = (
@@ -35,13 +35,14 @@ const hashes = new Uint8Array(32 * PROPOSAL_BLOCKS_MAX);
 export interface NextRecord {
   readonly header: RecordHeader;
   readonly hash: Uint8Array;
-  /** Undefined: intact, but it settles nothing whatever it calls itself (a NOOP). */
+  /** Undefined: intact, but it settles nothing; the header is that of a NOOP then. */
   readonly record: LedgerRecord | undefined;
 }
 
 /**
  * Reads the record after the chain's head. Damage and unknown versions are refused: the ledger
- * stops there and never guesses. What is intact and does not count is a NOOP.
+ * stops there and never guesses. What is intact and does not count is a NOOP, but in slot 0: without
+ * the SEAL that begins it this is not our ledger.
  */
 export function readNext(chain: Chain, bytes: Uint8Array): Decoded<NextRecord> {
   const decodedRecord = decodeRecord(bytes, chain.ranks, {
@@ -52,17 +53,14 @@ export function readNext(chain: Chain, bytes: Uint8Array): Decoded<NextRecord> {
   });
   if (decodedRecord.ok) {
     const { header, hash } = decodedRecord.value;
-    const { counts } = judgeRecord(chain, decodedRecord.value, bytes);
-    return decoded({ header, hash, record: counts ? decodedRecord.value : undefined });
+    const judgement = judgeRecord(chain, decodedRecord.value, bytes);
+    if (judgement.counts) return decoded({ header, hash, record: decodedRecord.value });
+    if (chain.slot < 0) return refused(VERDICT.NOT_VALID, judgement.reason);
+  } else if (chain.slot < 0 || stopsLedger(decodedRecord.verdict)) {
+    return decodedRecord;
   }
-  const { verdict, where } = decodedRecord;
-  const misplaced = verdict === VERDICT.WRONG_SLOT || verdict === VERDICT.WRONG_PARENT;
-  if (isDamage(verdict) || verdict === VERDICT.UNKNOWN_VERSION || misplaced) {
-    return refused(verdict, where);
-  }
-  const header = decodeRecordHeader(bytes);
-  if (!header.ok) return header;
-  return decoded({ header: header.value, hash: recordHash(bytes), record: undefined });
+  const header = noopHeader(bytes, chain.settledRound);
+  return decoded({ header, hash: recordHash(bytes), record: undefined });
 }
 
 /** Executes the record after the chain's head from its bytes and steps over it. */
@@ -79,7 +77,9 @@ export function step(chain: Chain, bytes: Uint8Array): void {
   if (record !== undefined) replayRounds(chain, settledBy(record));
   chain.advance(header.slot, toHex(hash));
   if (record?.body.kind === "SEAL") chain.install(record.body.seal.members);
-  if (record?.body.kind === "INTENT") chain.announce(header.authorIncarnation);
+  if (record?.body.kind === "INTENT") {
+    chain.announce(header.authorIncarnation, record.body.intent.answered);
+  }
 }
 
 export function settledBy({ body }: LedgerRecord): readonly SettledRound[] {
@@ -111,7 +111,7 @@ function replayProposal(
   const member = chain.epoch.members[proposal.rank];
   const expected = {
     chainId: chain.chainId,
-    epoch: header.epoch,
+    epoch: fromHex(chain.epoch.hash),
     round,
     rank: proposal.rank,
     incarnation: member.incarnation,

@@ -1,17 +1,16 @@
 /**
  * What a record settles: for each round the proposals that count, those known to be lost, and the
- * votes that show it. Shapes are judged here; whether the votes suffice (w, R, every yes answered)
- * is a question of the epoch and belongs to consensus and to the chain.
+ * votes that show it. Shapes are judged in settlement-decoding.ts; whether the votes suffice (w, R,
+ * every yes answered) is a question of the epoch and belongs to consensus and to the chain.
  *
  * Lists: round = [round, proposals, lost, votes, effectsAbove?]; proposal = [rank, header, [block…]];
- * lost = [rank, proposalHash]; votes = [answers, effectsSlot, effectsDigest, voters].
+ * lost = [rank, proposalHash]; votes = [answers, effectsSlot, effectsDigest, voters, signatures?];
+ * SEAL = [members, rounds, answers, signed?]; signed = [[lastVoted, effectsSlot, effectsDigest,
+ * signature]…] of the answers, or the ledger key's signature. What has a ? in votes and SEAL is there
+ * in byzantine epochs.
  */
-import { HASH_BYTES } from "../base/sha256.ts";
-import { BLOCK_BYTES_MAX, MEMBERS_MAX, PROPOSAL_BLOCKS_MAX, RECORD_BYTES_MAX } from "../limits.ts";
-import { INCARNATION_BYTES } from "./block.ts";
-import { PartsWriter, type ScanLimits, scanMessagePack, unpackScanned } from "./codec.ts";
-import { PROPOSAL_HEADER_BYTES } from "./proposal.ts";
-import { type Decoded, decoded, refused, VERDICT, type Verdict } from "./verdict.ts";
+import { assert } from "../base/assert.ts";
+import { PartsWriter } from "./codec.ts";
 
 /** Low two bits of an answer; the upper six say which hash of that rank is meant. */
 export const ANSWER = { NONE: 0, NO: 1, YES: 2 } as const;
@@ -41,6 +40,11 @@ export interface VoteGroup {
   effectsDigest: Uint8Array;
   /** Bitmap: bit r % 8 of byte r / 8 is voter r. */
   voters: Uint8Array;
+  /**
+   * Byzantine epochs: the voters' signatures (statements.ts), 64 bytes each, by rank. Zeros for a
+   * vote that follows from its voter's answer to a SEAL's pull.
+   */
+  signatures?: Uint8Array;
 }
 
 export interface SettledRound {
@@ -69,6 +73,18 @@ export interface Seal {
   rounds: SettledRound[];
   /** Ranks of the sealed epoch that answered, ascending. */
   answers: number[];
+  /** Byzantine epochs: what each of `answers` signed, in that order. */
+  signedAnswers?: SignedAnswer[];
+  /** Byzantine epochs: the ledger key's signature of a newcomer's SEAL (`restartMessage`). */
+  restartSignature?: Uint8Array;
+}
+
+/** An answer to the pull of a SEAL, as its author signed it (`answerMessage`). */
+export interface SignedAnswer {
+  lastVoted: number;
+  effectsSlot: number;
+  effectsDigest: Uint8Array;
+  signature: Uint8Array;
 }
 
 export interface Intent {
@@ -82,13 +98,6 @@ export interface PayloadParts {
   parts: Uint8Array[];
   length: number;
 }
-
-const SCAN_LIMITS: ScanLimits = {
-  depthMax: 6,
-  // A block of one 64-byte transaction takes 240 bytes: no record of ours holds more values.
-  itemsMax: 1 << 20,
-  bytesMax: RECORD_BYTES_MAX,
-};
 
 export function makeAnswer(answer: number, hashIndex: number): number {
   return answer | (hashIndex << 2);
@@ -126,10 +135,20 @@ export function encodeSettlement(rounds: readonly SettledRound[]): PayloadParts 
 }
 
 export function encodeSeal(seal: Seal): PayloadParts {
-  const writer = new PartsWriter().array(3).array(seal.members.length);
-  for (const member of seal.members) writeMember(writer, member);
-  writeRounds(writer, seal.rounds).array(seal.answers.length);
-  for (const rank of seal.answers) writer.number(rank);
+  const { members, rounds, answers, signedAnswers, restartSignature } = seal;
+  assert(signedAnswers === undefined || restartSignature === undefined, "a member or a newcomer");
+  const isSigned = signedAnswers !== undefined || restartSignature !== undefined;
+  const writer = new PartsWriter().array(isSigned ? 4 : 3).array(members.length);
+  for (const member of members) writeMember(writer, member);
+  writeRounds(writer, rounds).array(answers.length);
+  for (const rank of answers) writer.number(rank);
+  if (restartSignature !== undefined) writer.bytes(restartSignature);
+  if (signedAnswers !== undefined) {
+    writer.array(signedAnswers.length);
+    for (const { lastVoted, effectsSlot, effectsDigest, signature } of signedAnswers) {
+      writer.array(4).number(lastVoted).number(effectsSlot).bytes(effectsDigest).bytes(signature);
+    }
+  }
   return writer.finish();
 }
 
@@ -161,212 +180,15 @@ function writeRounds(writer: PartsWriter, rounds: readonly SettledRound[]): Part
     writer.array(lost.length);
     for (const { rank, proposalHash } of lost) writer.array(2).number(rank).bytes(proposalHash);
     writer.array(votes.length);
-    for (const { answers, effectsSlot, effectsDigest, voters } of votes) {
-      writer.array(4).bytes(answers).number(effectsSlot).bytes(effectsDigest).bytes(voters);
+    for (const { answers, effectsSlot, effectsDigest, voters, signatures } of votes) {
+      writer
+        .array(signatures === undefined ? 4 : 5)
+        .bytes(answers)
+        .number(effectsSlot);
+      writer.bytes(effectsDigest).bytes(voters);
+      if (signatures !== undefined) writer.bytes(signatures);
     }
     if (effectsAbove !== undefined) writer.bytes(effectsAbove);
   }
   return writer;
-}
-
-/** Thrown inside this file alone and turned into a verdict at its border: shapes are deep. */
-class Refusal extends Error {
-  readonly verdict: Verdict;
-  readonly where: string;
-
-  constructor(verdict: Verdict, where: string) {
-    super(where);
-    this.verdict = verdict;
-    this.where = where;
-  }
-}
-
-function decodeWith<T>(payload: Uint8Array, build: (value: unknown) => T): Decoded<T> {
-  const verdict = scanMessagePack(payload, 0, payload.length, SCAN_LIMITS);
-  if (verdict !== VERDICT.OK) return refused(verdict, "payload");
-  try {
-    return decoded(build(unpackScanned(payload)));
-  } catch (error) {
-    if (error instanceof Refusal) return refused(error.verdict, error.where);
-    throw error;
-  }
-}
-
-/** Payload of QUORUM and STORAGE in an epoch of `members`. Byte strings are views into it. */
-export function decodeSettlement(payload: Uint8Array, members: number): Decoded<SettledRound[]> {
-  return decodeWith(payload, (value) => roundsOf(value, members));
-}
-
-/** `members` counts the epoch that is sealed: 0 at slot 0. */
-export function decodeSeal(payload: Uint8Array, members: number): Decoded<Seal> {
-  return decodeWith(payload, (value) => {
-    const [list, rounds, answers] = arrayOf(value, "SEAL", 3);
-    return {
-      members: membersOf(list),
-      rounds: roundsOf(rounds, members),
-      answers: ranksOf(answers, "answers of the SEAL", members),
-    };
-  });
-}
-
-/** `members` counts the epoch in force. */
-export function decodeIntent(payload: Uint8Array, members: number): Decoded<Intent> {
-  return decodeWith(payload, (value) => {
-    const [member, answered, deadlineMs] = arrayOf(value, "INTENT", 3);
-    return {
-      member: memberOf(member, "member of the INTENT"),
-      answered: ranksOf(answered, "answered ranks of the INTENT", members),
-      deadlineMs: numberOf(deadlineMs, "deadline of the INTENT"),
-    };
-  });
-}
-
-export function decodeNoop(payload: Uint8Array): Decoded<null> {
-  return decodeWith(payload, (value) => {
-    arrayOf(value, "NOOP", 0);
-    return null;
-  });
-}
-
-function arrayOf(value: unknown, where: string, length?: number): unknown[] {
-  if (!Array.isArray(value)) throw new Refusal(VERDICT.BAD_SHAPE, where);
-  if (length !== undefined && value.length !== length) throw new Refusal(VERDICT.BAD_SHAPE, where);
-  return value;
-}
-
-function bytesOf(value: unknown, where: string, length?: number): Uint8Array {
-  if (!(value instanceof Uint8Array)) throw new Refusal(VERDICT.BAD_SHAPE, where);
-  if (length !== undefined && value.length !== length) throw new Refusal(VERDICT.BAD_SHAPE, where);
-  return value;
-}
-
-function numberOf(value: unknown, where: string, below = Number.MAX_SAFE_INTEGER): number {
-  if (typeof value !== "number") throw new Refusal(VERDICT.BAD_SHAPE, where);
-  if (!Number.isSafeInteger(value) || value < 0 || value >= below) {
-    throw new Refusal(VERDICT.BAD_NUMBER, where);
-  }
-  return value;
-}
-
-function ranksOf(value: unknown, where: string, members: number): number[] {
-  const ranks = arrayOf(value, where).map((rank) => numberOf(rank, where, members));
-  if (ranks.some((rank, i) => i > 0 && rank <= ranks[i - 1])) {
-    throw new Refusal(VERDICT.BAD_SHAPE, where);
-  }
-  return ranks;
-}
-
-function membersOf(value: unknown): Member[] {
-  const list = arrayOf(value, "members");
-  if (list.length > MEMBERS_MAX) throw new Refusal(VERDICT.TOO_LARGE, "members");
-  return list.map((item, rank) => {
-    const member = memberOf(item, `member ${rank}`);
-    // Ranks are 0 to N-1 in this order: bitmaps and answers count on it.
-    if (member.rank !== rank) throw new Refusal(VERDICT.WRONG_RANK, `member ${rank}`);
-    return member;
-  });
-}
-
-function memberOf(value: unknown, where: string): Member {
-  const [rank, incarnation, publicKey, host, certificate] = arrayOf(value, where, 5);
-  if (typeof host !== "string" || host.length > HOST_BYTES_MAX) {
-    throw new Refusal(VERDICT.BAD_SHAPE, `host of ${where}`);
-  }
-  return {
-    rank: numberOf(rank, where, MEMBERS_MAX),
-    incarnation: bytesOf(incarnation, where, INCARNATION_BYTES),
-    publicKey: bytesOf(publicKey, where, 32),
-    host,
-    certificate: bytesOf(certificate, where, 64),
-  };
-}
-
-function roundsOf(value: unknown, members: number): SettledRound[] {
-  const rounds = arrayOf(value, "settlement").map((item) => roundOf(item, members));
-  if (rounds.some(({ round }, i) => i > 0 && round !== rounds[i - 1].round + 1)) {
-    throw new Refusal(VERDICT.WRONG_ROUND, "rounds of the settlement");
-  }
-  return rounds;
-}
-
-function roundOf(value: unknown, members: number): SettledRound {
-  const parts = arrayOf(value, "round");
-  if (parts.length !== 4 && parts.length !== 5) throw new Refusal(VERDICT.BAD_SHAPE, "round");
-  const round = numberOf(parts[0], "round", 2 ** 48);
-  const where = `round ${round}`;
-  /** Hashes that an answer about a rank may name. */
-  const hashes = new Uint32Array(members);
-  const proposals = arrayOf(parts[1], `proposals of ${where}`).map((item) =>
-    proposalOf(item, where, members),
-  );
-  for (const [i, { rank }] of proposals.entries()) {
-    if (i > 0 && rank <= proposals[i - 1].rank) {
-      throw new Refusal(VERDICT.WRONG_RANK, `order of proposals of ${where}`);
-    }
-    hashes[rank]++;
-  }
-  const lost = arrayOf(parts[2], `lost of ${where}`).map((item) => lostOf(item, where, members));
-  for (const { rank } of lost) hashes[rank]++;
-  const votes = arrayOf(parts[3], `votes of ${where}`).map((item) => votesOf(item, where, members));
-  checkVotes(votes, hashes, where);
-  const settled: SettledRound = { round, proposals, lost, votes };
-  if (parts.length === 5)
-    settled.effectsAbove = bytesOf(parts[4], `effects of ${where}`, HASH_BYTES);
-  return settled;
-}
-
-function proposalOf(value: unknown, where: string, members: number): SettledProposal {
-  const [rank, header, list] = arrayOf(value, `proposal of ${where}`, 3);
-  const blocks = arrayOf(list, `blocks of ${where}`).map((block) => {
-    const bytes = bytesOf(block, `block of ${where}`);
-    if (bytes.length > BLOCK_BYTES_MAX) throw new Refusal(VERDICT.TOO_LARGE, `block of ${where}`);
-    return bytes;
-  });
-  if (blocks.length > PROPOSAL_BLOCKS_MAX) {
-    throw new Refusal(VERDICT.TOO_LARGE, `blocks of ${where}`);
-  }
-  return {
-    rank: numberOf(rank, `proposal of ${where}`, members),
-    header: bytesOf(header, `proposal of ${where}`, PROPOSAL_HEADER_BYTES),
-    blocks,
-  };
-}
-
-function lostOf(value: unknown, where: string, members: number): LostProposal {
-  const [rank, proposalHash] = arrayOf(value, `lost of ${where}`, 2);
-  return {
-    rank: numberOf(rank, `lost of ${where}`, members),
-    proposalHash: bytesOf(proposalHash, `lost of ${where}`, HASH_BYTES),
-  };
-}
-
-function votesOf(value: unknown, where: string, members: number): VoteGroup {
-  const [answers, effectsSlot, effectsDigest, voters] = arrayOf(value, `votes of ${where}`, 4);
-  return {
-    answers: bytesOf(answers, `answers of ${where}`, members),
-    effectsSlot: numberOf(effectsSlot, `effects slot of ${where}`),
-    effectsDigest: bytesOf(effectsDigest, `effects digest of ${where}`, HASH_BYTES),
-    voters: bytesOf(voters, `voters of ${where}`, votersBytes(members)),
-  };
-}
-
-/** Each member votes once, each group has a voter, each answer names a hash that is there. */
-function checkVotes(votes: readonly VoteGroup[], hashes: Uint32Array, where: string): void {
-  const seen = new Uint8Array(votersBytes(hashes.length));
-  for (const { answers, voters } of votes) {
-    if (countVoters(voters) === 0) throw new Refusal(VERDICT.BAD_VOTES, `voters of ${where}`);
-    for (let i = 0; i < voters.length; i++) {
-      const beyond = 8 * i + 8 > hashes.length ? voters[i] >>> (hashes.length - 8 * i) : 0;
-      if (beyond !== 0 || (seen[i] & voters[i]) !== 0) {
-        throw new Refusal(VERDICT.BAD_VOTES, `voters of ${where}`);
-      }
-      seen[i] |= voters[i];
-    }
-    for (let rank = 0; rank < answers.length; rank++) {
-      const answer = answerOf(answers[rank]);
-      const known = hashIndexOf(answers[rank]) < hashes[rank];
-      const good = answer === ANSWER.NONE ? answers[rank] === 0 : answer <= ANSWER.YES && known;
-      if (!good) throw new Refusal(VERDICT.BAD_VOTES, `answers of ${where}`);
-    }
-  }
 }

@@ -48,6 +48,8 @@ export const VERDICT = {
   WRONG_PARENT: 28,
   /** Votes that contradict each other, name hashes that are not there, or have no voter. */
   BAD_VOTES: 29,
+  /** An intact record that does not count, where only one that does may stand. */
+  NOT_VALID: 30,
 } as const;
 
 export type Verdict = (typeof VERDICT)[keyof typeof VERDICT];
@@ -76,6 +78,21 @@ export function isDamage(verdict: Verdict): boolean {
       return true;
     default:
       return false;
+  }
+}
+
+/**
+ * True for a record that stops the ledger: damage, a version that this program cannot judge, and what
+ * lies where another record has its place. Any other verdict on a record makes it a NOOP.
+ */
+export function stopsLedger(verdict: Verdict): boolean {
+  switch (verdict) {
+    case VERDICT.UNKNOWN_VERSION:
+    case VERDICT.WRONG_SLOT:
+    case VERDICT.WRONG_PARENT:
+      return true;
+    default:
+      return isDamage(verdict);
   }
 }
 

@@ -1,16 +1,19 @@
 /** From what the core decided to what the writer records: names become headers and slots. */
 import { assert } from "../base/assert.ts";
-import { fromHex } from "../base/bytes.ts";
+import { concatBytes, fromHex } from "../base/bytes.ts";
 import type { ProposalName, RoundSettlement, Vote } from "../consensus/effects.ts";
 import { ANSWER } from "../consensus/effects.ts";
+import { SIGNATURE_BYTES } from "../ledger/keys.ts";
 import { addVoter, makeAnswer, type VoteGroup, votersBytes } from "../ledger/settlement.ts";
 import type { DraftRound } from "../storage/ledger-writer.ts";
 import type { ProposalTable } from "./proposals.ts";
 
+/** `signatureOf`: of each vote, in a byzantine epoch; undefined for the ⊥ of one that froze before. */
 export function draftRound(
   settlement: RoundSettlement,
   proposals: ProposalTable,
   ranks: number,
+  signatureOf?: (vote: Vote) => Uint8Array | undefined,
 ): DraftRound {
   const included = [...settlement.included].sort((a, b) => a.rank - b.rank);
   return {
@@ -21,19 +24,27 @@ export function draftRound(
       return { rank, header: held.header, slots: held.slots };
     }),
     lost: settlement.lost.map(({ rank, hash }) => ({ rank, proposalHash: fromHex(hash) })),
-    votes: groupVotes(settlement.votes, included, settlement.lost, ranks),
+    votes: groupVotes(settlement.votes, { included, lost: settlement.lost, ranks, signatureOf }),
   };
 }
+
+/** In the place of a signature that the voter's answer to a SEAL's pull stands for. */
+const UNSIGNED = new Uint8Array(SIGNATURE_BYTES);
 
 /** Equal votes are grouped, so that evidence stays small. */
 function groupVotes(
   votes: readonly Vote[],
-  included: readonly ProposalName[],
-  lost: readonly ProposalName[],
-  ranks: number,
+  of: {
+    readonly included: readonly ProposalName[];
+    readonly lost: readonly ProposalName[];
+    readonly ranks: number;
+    readonly signatureOf: ((vote: Vote) => Uint8Array | undefined) | undefined;
+  },
 ): VoteGroup[] {
+  const { included, lost, ranks, signatureOf } = of;
   const groups = new Map<string, VoteGroup>();
-  for (const vote of votes) {
+  // Signatures lie by rank.
+  for (const vote of [...votes].sort((a, b) => a.rank - b.rank)) {
     const key = `${vote.digest}:${vote.effectsSlot}:${vote.effectsDigest}`;
     let group = groups.get(key);
     if (group === undefined) {
@@ -46,6 +57,9 @@ function groupVotes(
       groups.set(key, group);
     }
     addVoter(group.voters, vote.rank);
+    if (signatureOf === undefined) continue;
+    const signature = signatureOf(vote) ?? UNSIGNED;
+    group.signatures = concatBytes([group.signatures ?? new Uint8Array(0), signature]);
   }
   return [...groups.values()];
 }

@@ -2,15 +2,17 @@
  * Messages between ranks: [u8 type][16-byte MAC][msgpack body]. The MAC is HMAC-SHA256 under the
  * epoch's session key, cut to 128 bits, over the type and the body; of a proposal it covers the
  * header alone, whose root covers every block. Anything that fails is dropped and counted; no
- * length is believed before it is checked against the bytes that are there.
+ * length is believed before it is checked against the bytes that are there. In a byzantine epoch
+ * votes and answers carry their author's signature as a last field, proposals as their last 64 bytes.
  */
 import { equalRange, fromHex, toHex } from "../base/bytes.ts";
 import { kernels } from "../base/kernels.ts";
 import type { Decided, Pull, RecordKind, Vote } from "../consensus/effects.ts";
 import { pack, scanMessagePack, unpackScanned } from "../ledger/codec.ts";
+import { SIGNATURE_BYTES } from "../ledger/keys.ts";
 import { PROPOSAL_HEADER_BYTES } from "../ledger/proposal.ts";
 import { VERDICT } from "../ledger/verdict.ts";
-import { MEMBERS_MAX, MESSAGE_BYTES_MAX } from "../limits.ts";
+import { MEMBERS_MAX, MESSAGE_BYTES_MAX, UNRECORDED_ROUNDS_MAX } from "../limits.ts";
 
 export const MESSAGE = {
   proposal: 1,
@@ -19,6 +21,32 @@ export const MESSAGE = {
   decided: 4,
   /** A rank's word about itself: statistics, drained, stopping. */
   status: 5,
+  /** Signs of life, and questions for one. */
+  heartbeat: 6,
+  probe: 7,
+  /** A member is believed dead or silent, or no longer. */
+  accuse: 8,
+  /** Towards a SEAL: asks for answers and freezes, and an answer. */
+  sealPull: 9,
+  sealAnswer: 10,
+  /** The lowest member has replacements started, by all together. */
+  heal: 11,
+  /** Fresh lanes are ready, and from which round on they are used. */
+  lanes: 12,
+  /** Accepted transactions, for those who propose them should their origin die. */
+  propagate: 13,
+  /** The card of a newcomer, passed on by who let it in. */
+  card: 16,
+  /** Asks for the cards of members whose process is not known. */
+  cardPull: 20,
+  /** A record whose file is damaged is asked for, and handed over. */
+  recordPull: 17,
+  record: 18,
+  /** Two signed statements of one member that contradict each other. */
+  evidence: 19,
+  /** Not authenticated by the epoch's key, as its sender is not in it: a card, and the answer. */
+  hello: 14,
+  welcome: 15,
 } as const;
 
 export const ENVELOPE_BYTES = 17;
@@ -79,23 +107,50 @@ export function authenticProposal(seal: Seal, envelope: Uint8Array): boolean {
   return seal.check(envelope, PROPOSAL_HEADER_AT, PROPOSAL_HEADER_BYTES);
 }
 
+/** True when the message is of the epoch that has this seal. */
+export function isAuthentic(seal: Seal | undefined, envelope: Uint8Array): boolean {
+  if (seal === undefined) return false;
+  if (envelope[0] === MESSAGE.proposal) return authenticProposal(seal, envelope);
+  return seal.unwrap(envelope) !== undefined;
+}
+
 // Bodies of the other messages, as msgpack arrays.
 
 const BODY_LIMITS = { depthMax: 3, itemsMax: 16 * MEMBERS_MAX, bytesMax: 64 * MEMBERS_MAX + 4096 };
+/** Votes of all open rounds travel together, each with a hash a member. */
+export const ANSWER_BYTES_MAX = (UNRECORDED_ROUNDS_MAX + 1) * (48 * MEMBERS_MAX + 256);
+/** These may be as long as the transport allows. */
+const LONG: ReadonlySet<number> = new Set([
+  ...[MESSAGE.proposal, MESSAGE.status, MESSAGE.propagate, MESSAGE.record],
+]);
+
+/** Longer messages of a type are refused before anything of them is looked at. */
+export function messageBytesMax(type: number): number {
+  if (LONG.has(type)) return Number.POSITIVE_INFINITY;
+  const bytesMax = type === MESSAGE.sealAnswer ? ANSWER_BYTES_MAX : BODY_LIMITS.bytesMax;
+  return ENVELOPE_BYTES + bytesMax;
+}
 
 /** Unpacks a body after its shape was scanned; undefined when it is malformed. */
-function unpackBody(body: Uint8Array): unknown[] | undefined {
+export function unpackBody(body: Uint8Array): unknown[] | undefined {
   if (scanMessagePack(body, 0, body.length, BODY_LIMITS) !== VERDICT.OK) return undefined;
   const value = unpackScanned(body);
   return Array.isArray(value) ? value : undefined;
 }
 
-const isCount = (value: unknown): value is number =>
+export const isCount = (value: unknown): value is number =>
   Number.isSafeInteger(value) && (value as number) >= 0;
-const isBytes = (value: unknown, length?: number): value is Uint8Array =>
+export const isBytes = (value: unknown, length?: number): value is Uint8Array =>
   value instanceof Uint8Array && (length === undefined || value.length === length);
 
-export function encodeVote(vote: Vote, opened: boolean): Uint8Array {
+/** A vote as it travels. */
+export interface VoteMessage extends Vote {
+  /** Its author's, in a byzantine epoch. */
+  readonly signature?: Uint8Array | undefined;
+}
+
+/** `signature`: its author's, in a byzantine epoch. */
+export function encodeVote(vote: Vote, opened: boolean, signature?: Uint8Array): Uint8Array {
   const hashes =
     opened && vote.hashes ? vote.hashes.filter((hash) => hash !== "").map(fromHex) : [];
   return pack([
@@ -106,13 +161,15 @@ export function encodeVote(vote: Vote, opened: boolean): Uint8Array {
     vote.effectsSlot,
     fromHex(vote.effectsDigest),
     hashes,
+    ...(signature === undefined ? [] : [signature]),
   ]);
 }
 
-export function decodeVote(body: Uint8Array, ranks: number): Vote | undefined {
+export function decodeVote(body: Uint8Array, ranks: number): VoteMessage | undefined {
   const fields = unpackBody(body);
-  if (fields?.length !== 7) return undefined;
-  const [round, rank, answers, digest, effectsSlot, effectsDigest, hashes] = fields;
+  if (fields?.length !== 7 && fields?.length !== 8) return undefined;
+  const [round, rank, answers, digest, effectsSlot, effectsDigest, hashes, signature] = fields;
+  if (fields.length === 8 && !isBytes(signature, SIGNATURE_BYTES)) return undefined;
   if (!isCount(round) || !isCount(rank) || rank >= ranks || !isBytes(answers, ranks))
     return undefined;
   if (!isBytes(digest, 32) || !isCount(effectsSlot) || !isBytes(effectsDigest, 32))
@@ -132,6 +189,7 @@ export function decodeVote(body: Uint8Array, ranks: number): Vote | undefined {
     effectsSlot,
     effectsDigest: toHex(effectsDigest),
     hashes: hashes.length > 0 ? byRank : undefined,
+    signature: (signature as Uint8Array | undefined)?.slice(),
   };
 }
 
@@ -151,12 +209,16 @@ export function decodePull(body: Uint8Array, ranks: number): Pull | undefined {
   const [round, wants, bodies] = fields;
   if (!isCount(round) || !isCount(wants) || wants > 3 || !Array.isArray(bodies)) return undefined;
   const names: { rank: number; hash: string }[] = [];
+  const distinct = new Set<string>();
   for (const entry of bodies) {
     if (!Array.isArray(entry) || entry.length !== 2) return undefined;
     const [rank, hash] = entry;
     if (!isCount(rank) || rank >= ranks || !isBytes(hash, 32)) return undefined;
     names.push({ rank, hash: toHex(hash) });
+    distinct.add(`${rank} ${names.at(-1)!.hash}`);
   }
+  // Each is answered with megabytes.
+  if (distinct.size < names.length) return undefined;
   return { round, vote: (wants & 1) !== 0, force: (wants & 2) !== 0, bodies: names };
 }
 
@@ -188,9 +250,12 @@ export function decodeDecided(body: Uint8Array): Decided | undefined {
   };
 }
 
-/** A rank's word about itself; `body` is the business of who asked for it. */
+const STATUS_KINDS = ["progress", "drained", "stop", "result", "phase", "bye"] as const;
+export type StatusKind = (typeof STATUS_KINDS)[number];
+
+/** A rank's word about itself; `json` is the business of who asked for it. */
 export interface Status {
-  readonly kind: "progress" | "drained" | "stop" | "result";
+  readonly kind: StatusKind;
   readonly json: string;
 }
 
@@ -204,7 +269,17 @@ export function decodeStatus(body: Uint8Array): Status | undefined {
   const fields = unpackScanned(body);
   if (!Array.isArray(fields) || fields.length !== 2) return undefined;
   const [kind, json] = fields;
-  if (kind !== "progress" && kind !== "drained" && kind !== "stop" && kind !== "result")
-    return undefined;
-  return typeof json === "string" ? { kind, json } : undefined;
+  if (!STATUS_KINDS.includes(kind as StatusKind) || typeof json !== "string") return undefined;
+  return isObjectOrNothing(json) ? { kind: kind as StatusKind, json } : undefined;
+}
+
+/** Whoever takes it parses it without more ado. */
+function isObjectOrNothing(json: string): boolean {
+  if (json === "") return true;
+  try {
+    const value: unknown = JSON.parse(json);
+    return typeof value === "object" && value !== null;
+  } catch {
+    return false;
+  }
 }

@@ -5,29 +5,20 @@
  * Membership): whoever still writes to it answers by linking a record.
  */
 
-import type { KeyObject } from "node:crypto";
 import { fromHex, toHex } from "../base/bytes.ts";
 import { BaashError, EXIT } from "../base/errors.ts";
 import type { Chain } from "../ledger/chain.ts";
-import { pack, scanMessagePack, unpackScanned } from "../ledger/codec.ts";
-import {
-  certifyMember,
-  generateBoxKey,
-  generateSigningKey,
-  type KeyPair,
-  unwrapKey,
-  verifyMember,
-  wrapKey,
-} from "../ledger/keys.ts";
+import { pack, unpackScanned } from "../ledger/codec.ts";
+import { unwrapKey, wrapKey } from "../ledger/keys.ts";
 import { step } from "../ledger/replay.ts";
-import { encodeIntent, encodeSeal, type Member } from "../ledger/settlement.ts";
-import { VERDICT } from "../ledger/verdict.ts";
+import { encodeIntent, encodeSeal, type Member, type Seal } from "../ledger/settlement.ts";
 import type { LedgerStorage } from "../storage/storage-service.ts";
 import type { Transport } from "../transport/transport.ts";
-import type { Session } from "./context.ts";
-import { Seal } from "./envelope.ts";
+import type { Authority } from "./authority.ts";
 import type { Handshake } from "./handshake.ts";
 import type { Clock, Entropy } from "./ports.ts";
+import { badCard, CARD_BYTES_MAX, decodeCard, type Identity, Roster } from "./roster.ts";
+import { Session } from "./session.ts";
 
 export interface EpochParts {
   readonly transport: Transport;
@@ -36,52 +27,54 @@ export interface EpochParts {
   readonly chain: Chain;
   readonly clock: Clock;
   readonly entropy: Entropy;
-  readonly ledgerKey: KeyObject;
-  readonly incarnation: Uint8Array;
-  /** The simulator's, from its seed; drawn afresh otherwise. */
-  readonly keys?: { readonly signing: KeyPair; readonly box: KeyPair };
+  readonly identity: Identity;
+  readonly authority: Authority;
   /** Three times (poll + visibility lag + link and sync) of whoever might still be there. */
   readonly takeoverMs: number;
   /** Told when there is something to wait for. */
   readonly onWait: (sentence: string) => void;
 }
 
-const MEMBER_BYTES_MAX = 1024;
+/** The first epoch of a job, and what the later ones need of it. */
+export interface FormedEpoch {
+  readonly session: Session;
+  readonly roster: Roster;
+  /** The secret of this job, from which each epoch's key comes. */
+  readonly master: Uint8Array;
+  /** Everybody's card as it travelled, by rank. */
+  readonly cards: readonly Uint8Array[];
+}
+
 const BOX_BYTES = 96;
 
-export async function formEpoch(parts: EpochParts): Promise<Session> {
-  const { transport, handshake, chain, ledgerKey, incarnation, entropy, storage } = parts;
-  const signing = parts.keys?.signing ?? generateSigningKey();
-  const box = parts.keys?.box ?? generateBoxKey();
-  const self = certifyMember(ledgerKey, chain.chainId, {
-    rank: transport.rank,
-    incarnation,
-    publicKey: signing.publicKey,
-    host: transport.host,
-  });
-  await storage.writeAs({
-    rank: transport.rank,
-    incarnation,
-    memberKey: exportKey(signing.privateKey),
-    ledgerKey: exportKey(ledgerKey),
-  });
+export async function formEpoch(parts: EpochParts): Promise<FormedEpoch> {
+  const { transport, handshake, chain, entropy, identity } = parts;
   const cards = await handshake.gather(
     "telling each other who takes part",
-    encodeCard(self, box, chain),
-    MEMBER_BYTES_MAX,
+    identity.cardBytes,
+    CARD_BYTES_MAX,
   );
-  const members = readCards(cards, chain);
-  let sessionKey: Uint8Array = new Uint8Array(32);
+  const roster = new Roster();
+  const members: { member: Member; box: Uint8Array }[] = [];
+  for (const [index, bytes] of cards.entries()) {
+    const card = decodeCard(bytes, chain);
+    if (typeof card === "string") throw badCard(index, card);
+    if (card.process !== index) throw badCard(index, "names another rank");
+    roster.add(card);
+    members.push(card);
+  }
+  let master: Uint8Array = new Uint8Array(32);
   let letters: Uint8Array<ArrayBufferLike> = new Uint8Array(0);
   if (transport.rank === 0) {
-    sessionKey = entropy.bytes(32);
-    letters = await sealOrExplain(parts, self, members, sessionKey);
+    master = entropy.bytes(32);
+    letters = await sealOrExplain(parts, members, master);
   }
   const bytesMax = 256 + (BOX_BYTES + 8) * transport.size + 1024;
   const [fromFirst] = await handshake.gather("the SEAL of the first rank", letters, bytesMax);
-  const opened = openLetters(fromFirst, transport.rank, box);
+  const opened = openLetters(fromFirst, transport.rank, identity);
   if (transport.rank !== 0) await catchUp(parts);
-  if (chain.hash !== toHex(opened.sealHash)) {
+  // Others may have recorded rounds by the time that this rank has read the SEAL.
+  if (chain.epoch.hash !== toHex(opened.sealHash)) {
     throw new BaashError(
       "EPOCH_DIFFERS",
       `Rank ${transport.rank} does not see the SEAL that rank 0 linked: do all ranks share one file system?`,
@@ -90,76 +83,30 @@ export async function formEpoch(parts: EpochParts): Promise<Session> {
       },
     );
   }
-  return {
-    self: transport.rank,
-    ranks: transport.size,
-    incarnation,
+  master = opened.master;
+  const session = new Session({
+    incarnation: identity.incarnation,
     epoch: fromHex(chain.epoch.hash),
-    seal: new Seal(opened.sessionKey),
-  };
-}
-
-function exportKey(key: KeyObject): Uint8Array {
-  return new Uint8Array(key.export({ format: "der", type: "pkcs8" }));
-}
-
-// A card: who I am, where to box a secret for me, and which ledger I have open.
-
-function encodeCard(member: Member, box: KeyPair, chain: Chain): Uint8Array {
-  const { rank, incarnation, publicKey, host, certificate } = member;
-  return pack([chain.chainId, rank, incarnation, publicKey, host, certificate, box.publicKey]);
-}
-
-function readCards(
-  cards: readonly Uint8Array[],
-  chain: Chain,
-): { member: Member; box: Uint8Array }[] {
-  return cards.map((card, index) => {
-    const limits = { depthMax: 1, itemsMax: 16, bytesMax: MEMBER_BYTES_MAX };
-    if (scanMessagePack(card, 0, card.length, limits) !== VERDICT.OK)
-      throw badCard(index, "is malformed");
-    const fields = unpackScanned(card) as [
-      Uint8Array,
-      number,
-      Uint8Array,
-      Uint8Array,
-      string,
-      Uint8Array,
-      Uint8Array,
-    ];
-    const [chainId, rank, incarnation, publicKey, host, certificate, box] = fields;
-    if (toHex(chainId) !== toHex(chain.chainId)) throw badCard(index, "is about another ledger");
-    const member = { rank, incarnation, publicKey, host, certificate };
-    if (rank !== index || !verifyMember(chain.genesis.ledgerKey, chain.chainId, member))
-      throw badCard(index, "is not certified by the ledger key");
-    return { member, box };
+    members: chain.epoch.members,
+    master,
+    roster,
   });
-}
-
-function badCard(rank: number, what: string): BaashError {
-  return new BaashError(
-    "BAD_MEMBER",
-    `What rank ${rank} says of itself ${what}: do all ranks use the same ledger directory and key?`,
-    {
-      exitCode: EXIT.configuration,
-    },
-  );
+  return { session, roster, master, cards };
 }
 
 /** Rank 0's word to all: either the SEAL and everybody's box, or why there is none. */
 async function sealOrExplain(
   parts: EpochParts,
-  self: Member,
   members: readonly { member: Member; box: Uint8Array }[],
-  sessionKey: Uint8Array,
+  master: Uint8Array,
 ): Promise<Uint8Array> {
   try {
-    if (parts.chain.ranks > 0) await takeOver(parts, self);
+    if (parts.chain.ranks > 0) await takeOver(parts);
     await linkSeal(
       parts,
       members.map(({ member }) => member),
     );
-    const boxes = members.map(({ box }) => wrapKey(box, sessionKey));
+    const boxes = members.map(({ box }) => wrapKey(box, master));
     return pack([fromHex(parts.chain.hash), boxes]);
   } catch (error) {
     if (!(error instanceof BaashError)) throw error;
@@ -170,34 +117,42 @@ async function sealOrExplain(
 function openLetters(
   letters: Uint8Array,
   rank: number,
-  box: KeyPair,
-): { sealHash: Uint8Array; sessionKey: Uint8Array } {
+  { box }: Identity,
+): { sealHash: Uint8Array; master: Uint8Array } {
   const [first, second, third] = unpackScanned(letters) as [unknown, unknown, unknown];
   if (typeof first === "string") {
     throw new BaashError(first, String(second), { exitCode: third as 70 });
   }
-  const sessionKey = unwrapKey(box, (second as Uint8Array[])[rank]);
-  if (sessionKey === undefined) {
+  const master = unwrapKey(box, (second as Uint8Array[])[rank]);
+  if (master === undefined) {
     throw new BaashError(
       "SESSION_KEY",
       `Rank ${rank} cannot open the session key that rank 0 sent: its message was damaged; start the job again.`,
     );
   }
-  return { sealHash: first as Uint8Array, sessionKey };
+  return { sealHash: first as Uint8Array, master };
 }
 
 async function linkSeal(parts: EpochParts, members: readonly Member[]): Promise<void> {
-  const payload = encodeSeal({ members: [...members], rounds: [], answers: [] });
+  const { chain, authority } = parts;
+  const seal: Seal = { members: [...members], rounds: [], answers: [] };
+  if (chain.genesis.quorum === "byzantine") {
+    // No member of the epoch before speaks for it: the ledger key does.
+    const place = { chainId: chain.chainId, epoch: fromHex(chain.epoch.hash) };
+    seal.restartSignature = await authority.signRestart(place, fromHex(chain.hash), members);
+  }
+  const payload = encodeSeal(seal);
   if (!(await append(parts, "SEAL", Buffer.concat(payload.parts)))) throw inUse(parts);
 }
 
 /** The ledger was left without a clean stop: ask, wait, and only then take it over. */
-async function takeOver(parts: EpochParts, self: Member): Promise<void> {
+async function takeOver(parts: EpochParts): Promise<void> {
   const { chain, clock, takeoverMs, storage, onWait } = parts;
+  const { member } = parts.identity.card;
   onWait(
     `the ledger was not closed: waiting ${takeoverMs / 1000} s for an answer of ${describe(chain)}`,
   );
-  const payload = encodeIntent({ member: self, answered: [], deadlineMs: takeoverMs });
+  const payload = encodeIntent({ member, answered: [], deadlineMs: takeoverMs });
   if (!(await append(parts, "INTENT", Buffer.concat(payload.parts)))) throw inUse(parts);
   await new Promise<void>((resolve) => clock.schedule(clock.now() + takeoverMs, resolve));
   if ((await storage.child(chain.slot + 1, fromHex(chain.hash))) !== undefined) throw inUse(parts);
@@ -246,7 +201,10 @@ async function append(
 }
 
 /** Steps over every record up to the end of the log. */
-async function catchUp({ chain, storage }: EpochParts): Promise<void> {
+export async function catchUp({
+  chain,
+  storage,
+}: Pick<EpochParts, "chain" | "storage">): Promise<void> {
   for (;;) {
     const bytes = await storage.child(chain.slot + 1, fromHex(chain.hash));
     if (bytes === undefined) return;

@@ -15,8 +15,6 @@ import type { HeldProposal } from "./proposals.ts";
 const location = createBlockLocation();
 
 export class Execution {
-  blocks = 0;
-  transactions = 0;
   private readonly rank: RankContext;
   /** Judges a proposal that is executed though this rank abstained on it. */
   private readonly ensureChecked: (held: HeldProposal) => void;
@@ -67,8 +65,8 @@ export class Execution {
       const idsOffset = incoming.idsOffset(slot);
       const block = { bytes, bodyOffset, bodyLength, count, ids: bytes, idsOffset };
       chain.executeBlock(block, held.round, this.outcomes);
-      this.blocks++;
-      this.transactions += count;
+      this.rank.counters.blocks++;
+      this.rank.counters.transactions += count;
       if (held.rank === session.self)
         own.executed(held.round, index, this.outcomes.slice(0, count));
     }
@@ -78,8 +76,8 @@ export class Execution {
   replay(record: LedgerRecord): void {
     const { chain, own, session } = this.rank;
     replayRounds(chain, settledBy(record), ({ round, rank, index }, outcomes) => {
-      this.blocks++;
-      this.transactions += outcomes.length;
+      this.rank.counters.blocks++;
+      this.rank.counters.transactions += outcomes.length;
       if (rank === session.self && own.has(round)) own.executed(round, index, outcomes.slice());
     });
   }

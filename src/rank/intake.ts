@@ -38,9 +38,12 @@ export class Intake implements LedgerService {
     malformed: 0,
   };
   stopping = false;
+  /** Owner of transactions that were adopted from ranks that are gone; -1: nobody. */
+  orphans = -1;
   private readonly chain: Chain;
   private readonly queue: TransactionQueue;
   private readonly onAccepted: () => void;
+  private readonly propagate: ((accepted: readonly Uint8Array[]) => void) | undefined;
   private readonly listeners: ((batch: ReceiptBatch) => void)[] = [];
   // Scratch of one batch: what passed the checks, in order.
   private ids = new Uint8Array(32 * 1024);
@@ -56,6 +59,8 @@ export class Intake implements LedgerService {
     ranks: number;
     queue: TransactionQueue;
     onAccepted: () => void;
+    /** Wants copies of what was accepted, for backup ranks. */
+    propagate?: ((accepted: readonly Uint8Array[]) => void) | undefined;
   }) {
     this.chain = options.chain;
     this.chainId = options.chain.chainId;
@@ -63,6 +68,7 @@ export class Intake implements LedgerService {
     this.ranks = options.ranks;
     this.queue = options.queue;
     this.onAccepted = options.onAccepted;
+    this.propagate = options.propagate;
   }
 
   lastRound(): number {
@@ -94,6 +100,7 @@ export class Intake implements LedgerService {
     }
     kernels.leafHashes(batch.bytes, this.spans, passed, this.ids, 0);
     const end = this.push(owner, batch, passed, statuses);
+    if (this.propagate !== undefined) this.propagate(this.acceptedOf(batch, end));
     if (end > 0) this.onAccepted();
     if (end < passed) {
       this.counters.refusedFull++;
@@ -101,6 +108,16 @@ export class Intake implements LedgerService {
       return this.places[end];
     }
     return batch.count;
+  }
+
+  /** Copies of the first `end` that were queued just now. */
+  private acceptedOf({ bytes }: TransactionBatch, end: number): Uint8Array[] {
+    const accepted: Uint8Array[] = [];
+    for (let k = 0; k < end; k++) {
+      const offset = this.spans[2 * k];
+      if (this.slots[k] >= 0) accepted.push(bytes.slice(offset, offset + this.spans[2 * k + 1]));
+    }
+    return accepted;
   }
 
   /** Structure, chain and validity window; what depends on state is left to execution. */
@@ -154,7 +171,7 @@ export class Intake implements LedgerService {
           if (slots[k] >= 0) this.counters.accepted++;
           else if (slots[k] === DUPLICATE) {
             this.counters.duplicates++;
-            statuses[this.places[k]] = SUBMIT.DUPLICATE_PENDING;
+            if (!this.takeOver(owner, k)) statuses[this.places[k]] = SUBMIT.DUPLICATE_PENDING;
           } else if (slots[k] !== FULL) statuses[this.places[k]] = SUBMIT.MALFORMED;
         }
         if (pushed < end) return pushed;
@@ -166,6 +183,17 @@ export class Intake implements LedgerService {
       }
     }
     return passed;
+  }
+
+  /** What nobody waits for, as its origin is gone, is from now on the caller's. */
+  private takeOver(owner: number, k: number): boolean {
+    const { words, times } = this.queue.fifo;
+    const slot = this.queue.byId(this.ids, 32 * k);
+    if (slot < 0 || words[4 * slot] !== this.orphans) return false;
+    words[4 * slot] = owner;
+    words[4 * slot + 1] = this.tags[k];
+    times[2 * slot] = this.times[k];
+    return true;
   }
 
   /** The index of the first transaction from `from` on whose outcome is known already. */

@@ -2,37 +2,45 @@
  * The event loop of one rank: takes what comes from transport, pool, storage, timers and intake,
  * hands it to the core as inputs, one after the other, and performs the effects. Main thread only;
  * nothing here waits. The real rank and the simulator run this very class.
+ *
+ * What lasts (queues, chain, intake, own transactions) is the loop's; what is of one epoch (core,
+ * proposals, performer, monitor) is made anew by `enter` after each SEAL. Between two epochs, or
+ * when it was sealed out, the rank is outside: it follows the log and asks to be let in.
  */
-import { toHex } from "../base/bytes.ts";
+import { fromHex, toHex } from "../base/bytes.ts";
+import { errorCode, exitCodeOf } from "../base/errors.ts";
 import type { Input } from "../consensus/effects.ts";
-import { HyBE } from "../consensus/hybe.ts";
 import type { Chain } from "../ledger/chain.ts";
-import { answersMin, winVotes } from "../ledger/judge.ts";
-import { checkProposal, decodeProposal, proposalHash } from "../ledger/proposal.ts";
-import { encodeSeal } from "../ledger/settlement.ts";
-import { VERDICT, verdictName } from "../ledger/verdict.ts";
-import { PROPOSAL_BLOCKS_MAX, UNRECORDED_ROUNDS_MAX } from "../limits.ts";
+import type { ProcessWatch, WatchedProcess } from "../monitor/process-watch.ts";
+import { successorsOnHost } from "../monitor/ring.ts";
 import type { BlockQueue } from "../queue/block-queue.ts";
 import type { TransactionQueue } from "../queue/transaction-queue.ts";
 import type { LedgerStorage } from "../storage/storage-service.ts";
 import type { Messages, Transport } from "../transport/transport.ts";
-import type { RankContext, RankEvents, RankSettings, Session } from "./context.ts";
-import {
-  authenticProposal,
-  decodeDecided,
-  decodePull,
-  decodeStatus,
-  decodeVote,
-  ENVELOPE_BYTES,
-  encodeStatus,
-  MESSAGE,
-  type Status,
-} from "./envelope.ts";
+import type { Authority } from "./authority.ts";
+import type { EpochEnd, RankContext, RankEvents, RankSettings, RankShared } from "./context.ts";
+import { Convictions } from "./convictions.ts";
+import { Demand } from "./demand.ts";
+import { Draining } from "./draining.ts";
+import { EarlyMessages } from "./early-messages.ts";
+import { ENVELOPE_BYTES, encodeStatus, isAuthentic, MESSAGE, type Status } from "./envelope.ts";
+import { type EpochRun, openEpoch } from "./epoch-run.ts";
+import { Healing } from "./healing.ts";
 import { Intake } from "./intake.ts";
+import { Joining } from "./joining.ts";
+import { hello, Membership } from "./membership.ts";
+import { Misdeeds } from "./misdeeds.ts";
 import { OwnBlocks } from "./own-blocks.ts";
-import { Performer } from "./perform.ts";
+import type { Performer } from "./perform.ts";
 import type { Clock, WorkerPool } from "./ports.ts";
-import { ProposalTable } from "./proposals.ts";
+import { Propagation } from "./propagation.ts";
+import { Repairing } from "./repairing.ts";
+import type { Identity, Roster } from "./roster.ts";
+import type { Session } from "./session.ts";
+import type { Validation } from "./validation.ts";
+
+/** A misdeed, unless the next epoch explains it. */
+const UNAUTHENTIC = "UNAUTHENTIC";
 
 export interface RankParts {
   readonly clock: Clock;
@@ -40,98 +48,175 @@ export interface RankParts {
   readonly pool: WorkerPool;
   readonly storage: LedgerStorage;
   readonly chain: Chain;
-  readonly session: Session;
   readonly settings: RankSettings;
   readonly transactions: TransactionQueue;
   readonly outgoing: BlockQueue;
   readonly incoming: BlockQueue;
   readonly events: RankEvents;
+  readonly roster: Roster;
+  readonly authority: Authority;
+  readonly identity: Identity;
+  /** Tells of processes of this host that end. */
+  readonly watch: ProcessWatch;
+  /** A new participation, after this process was sealed out. */
+  readonly redraw: () => Promise<Identity>;
+  /** argv of a replacement. */
+  readonly command: readonly string[];
 }
 
 export class RankLoop {
-  readonly context: RankContext;
-  private readonly performer: Performer;
+  readonly shared: RankShared;
+  private readonly parts: RankParts;
+  private identity: Identity;
+  private epoch: EpochRun | undefined;
+  private ended: EpochEnd | undefined;
+  private readonly membership: Membership;
+  private readonly healing: Healing;
+  private readonly propagation: Propagation;
+  private readonly repairing: Repairing;
+  private joining: Joining | undefined;
+  private master: Uint8Array | undefined;
+  /** Who asked the pool for the builds that are under way, oldest first. */
+  private readonly builders: Performer[] = [];
+  /** Of epochs that ended while the pool was checking. */
+  private readonly retired = new Set<Validation>();
   private readonly inputs: Input[] = [];
   private handling = false;
   private timerAt = Number.POSITIVE_INFINITY;
   private cancelTimer: (() => void) | undefined;
-  private cancelPoll: (() => void) | undefined;
-  private lastOpenedAt = Number.NEGATIVE_INFINITY;
-  private draining = false;
-  private saidDrained = false;
-  private readonly drained = new Set<number>();
-  private sealing = false;
+  private readonly draining: Draining;
+  private readonly demand: Demand;
   private stopped = false;
-  private readonly hashes = new Uint8Array(32 * PROPOSAL_BLOCKS_MAX);
+  private readonly early = new EarlyMessages();
 
   constructor(parts: RankParts) {
-    const { chain, session, settings, transactions } = parts;
+    const { chain, transport, transactions, events } = parts;
     const intake = new Intake({
       chain,
-      rank: session.self,
-      ranks: session.ranks,
+      rank: transport.rank,
+      ranks: transport.size,
       queue: transactions,
-      onAccepted: () => this.seekDemand(),
+      onAccepted: () => this.demand.seek(),
+      ...(parts.settings.propagate !== "off" && {
+        propagate: (accepted: readonly Uint8Array[]) => this.propagation.accepted(accepted),
+      }),
     });
-    const core = new HyBE({
-      epoch: {
-        self: session.self,
-        ranks: session.ranks,
-        winVotes: winVotes(session.ranks),
-        answersMin: answersMin(session.ranks),
-      },
-      timing: settings.timing,
-      pipelineDepth: settings.pipelineDepth,
-      head: { slot: chain.slot, hash: chain.hash },
-      settled: chain.settledRound,
-    });
-    this.context = {
+    this.parts = parts;
+    this.identity = parts.identity;
+    this.healing = new Healing(parts.command);
+    this.shared = {
       ...parts,
       intake,
-      core,
-      proposals: new ProposalTable(parts.incoming),
       own: new OwnBlocks(transactions, (owner, batch) => intake.deliver(owner, batch)),
-      events: { ...parts.events, onFinal: (slot) => this.onFinal(slot, parts.events) },
-      emit: (input) => this.take(input),
-      sealed: (slot, hash) => this.sealed(slot, hash),
-      dropped: new Map(),
-      partial: () => this.oldestIsDue(),
+      events: { ...events, onFinal: (slot) => this.onFinal(slot) },
+      counters: { blocks: 0, transactions: 0, epochs: 0, dropped: new Map() },
+      misdeeds: new Misdeeds(transport.size, {
+        quarantine: (name, bytes) => parts.storage.quarantine(name, bytes),
+        onAlert: (alert) => events.onAlert(alert),
+      }),
+      convictions: new Convictions(parts),
+      segmentParents: new Map(),
+      tickets: { next: 1 },
+      partial: () => this.demand.oldestIsDue(),
+      draining: () => this.draining.asked,
     };
-    core.executed(chain.slot, chain.effectsDigest);
-    this.performer = new Performer(this.context);
+    this.membership = new Membership(this.shared, () => this.master);
+    this.propagation = new Propagation(this.shared);
+    this.repairing = new Repairing(this.shared, () => this.epoch?.poll.isForHost() ?? false);
+    this.demand = new Demand(() => this.shared, {
+      epoch: () => (this.handling || this.stopped ? undefined : this.epoch),
+      draining: () => this.draining.asked,
+      demand: () => this.take({ type: "demand" }),
+    });
+    this.draining = new Draining({
+      busy: () => this.stopped || this.handling,
+      tellAll: (status) => this.statusToAll(status),
+      poll: () => this.take({ type: "poll" }),
+      closed: (end) => this.turnOver(end),
+    });
+    parts.watch.onGone = (process) => this.processGone(process);
+    parts.pool.handler = {
+      onBuilt: (round, blocks) => this.onBuilt(round, blocks),
+      onChecked: (ticket, verdict) =>
+        this.ofTicket(ticket, (validation) => validation.checked(ticket, verdict as 0)),
+      onCheckFailed: (ticket, error) =>
+        this.ofTicket(ticket, (validation) => validation.checkFailed(ticket, error)),
+    };
   }
 
-  /** Begins to take part. Messages that came earlier are handed over by `replay`. */
-  start(): void {
-    const { transport, pool, events } = this.context;
-    pool.handler = {
-      onBuilt: (round, blocks) => {
-        this.performer.built(round, blocks);
-        this.seekDemand();
-      },
-      onChecked: (ticket, verdict) => this.performer.validation.checked(ticket, verdict as 0),
-      onCheckFailed: (ticket, error) => this.performer.validation.checkFailed(ticket, error),
-    };
+  /** Slot of the SEAL that installed this rank's epoch. */
+  epochSlot = -1;
+
+  get intake(): Intake {
+    return this.shared.intake;
+  }
+
+  /** Nothing of this rank's own is under way. */
+  get idle(): boolean {
+    const { transactions, own } = this.shared;
+    const waiting = transactions.waiting() + transactions.retrying() + own.inFlight;
+    return this.epoch?.context.core.idle === true && waiting === 0;
+  }
+
+  /** Undefined while this rank is outside. */
+  get context(): RankContext | undefined {
+    return this.epoch?.context;
+  }
+
+  /** Members believed dead or silent. */
+  get suspects(): readonly number[] {
+    return this.epoch?.monitoring.suspects ?? [];
+  }
+
+  /** Milliseconds since a member was heard. */
+  heardAgoMs(member: number): number {
+    return this.epoch?.monitoring.heardAgoMs(member) ?? 0;
+  }
+
+  /** Begins to take part as a member of the job's first epoch. */
+  start(first: { session: Session; master: Uint8Array; cards: readonly Uint8Array[] }): void {
+    this.listen();
+    this.master = first.master;
+    for (const bytes of first.cards) this.membership.keepBytes(bytes);
+    this.enter(first.session, { own: false, first: true });
+  }
+
+  /** Begins outside: asks the members of the job to be let in. */
+  join(): void {
+    this.listen();
+    this.ask();
+  }
+
+  private listen(): void {
+    const { transport, events } = this.parts;
     transport.handler = {
       onMessages: (batch) => this.onMessages(batch),
-      onAllgather: (lane, parts) => this.onVotes(lane, parts),
-      onError: (error) => events.onAlert({ code: error.code, message: error.message }),
+      onAllgather: (_lane, parts) => this.epoch?.reception.votes(parts),
+      onError: (error) => {
+        if (error.code === "COLLECTIVE_DEADLINE") this.epoch?.monitoring.laneLost();
+        events.onAlert({ code: error.code, message: error.message });
+      },
     };
-    this.poll();
   }
 
   get counters() {
+    const { blocks, transactions, epochs, dropped } = this.shared.counters;
     return {
-      blocks: this.performer.execution.blocks,
-      transactions: this.performer.execution.transactions,
-      inFlight: this.context.own.inFlight,
-      dropped: Object.fromEntries(this.context.dropped),
-      unsettledRounds: this.context.core.unsettled,
+      blocks,
+      transactions,
+      epochs,
+      inFlight: this.shared.own.inFlight,
+      dropped: Object.fromEntries(dropped),
+      misdeeds: this.shared.misdeeds.counters,
+      convicted: this.shared.convictions.count,
+      propagation: this.propagation.counters,
+      repairs: this.repairing.counters,
+      unsettledRounds: this.context?.core.unsettled ?? 0,
     };
   }
 
   segmentParent(segment: number): Uint8Array | undefined {
-    return this.performer.segmentParent(segment);
+    return this.shared.segmentParents.get(segment);
   }
 
   /** One message that arrived before this loop had the transport. */
@@ -139,77 +224,255 @@ export class RankLoop {
     this.onMessage(from, bytes);
   }
 
+  // Epochs.
+
+  /** The chain stands at the SEAL of `session`, or beyond. */
+  private enter(session: Session, how: { own: boolean; first: boolean }): void {
+    const { chain, transactions, events } = this.shared;
+    const epoch = openEpoch(
+      this.shared,
+      { session, identity: this.identity },
+      {
+        input: (from, input) => {
+          if (this.epoch === from) this.take(input);
+        },
+        build: (from, request) => {
+          this.builders.push(from.performer);
+          this.shared.pool.build(request);
+        },
+        sealed: (from, end) => {
+          if (this.epoch === from) this.ended = end;
+        },
+        damaged: (record) => this.repairing.want(record),
+        evict: (ranks) => this.membership.evict(ranks),
+        status: (from, status) => this.onStatus(from, status),
+        heal: (heal) => this.healing.heal(heal),
+        recordPull: (from, body) => this.repairing.onPull(from, body),
+        record: (body) => this.repairing.onRecord(body),
+        evidence: (body) => this.shared.convictions.onMessage(body),
+        closes: () => this.draining.closes,
+        wantsSeal: (pull) => {
+          const isEmpty = pull.evict.length + pull.admit.length === 0;
+          return (isEmpty && this.draining.closes) || this.membership.wants(pull);
+        },
+        propagated: (from, body) => this.propagation.onMessage(from, body),
+        cardPull: (from, body) => this.membership.onCardPull(from, body),
+        card: (bytes) => {
+          if (this.membership.keepBytes(bytes)) this.learnt();
+        },
+      },
+    );
+    const { context, performer, monitoring, poll } = epoch;
+    const send = (to: readonly number[], type: number, body: Uint8Array) =>
+      performer.send(to, type, body);
+    const { left = [], dead = [], admitted = 0 } = this.leavers(session);
+    this.epoch = epoch;
+    this.shared.counters.epochs++;
+    this.epochSlot = chain.slot;
+    context.core.executed(chain.slot, chain.effectsDigest);
+    this.draining.entered(context, performer);
+    if (how.first) performer.lanes.useAtOnce();
+    else void performer.lanes.regroup();
+    events.onEpoch(session);
+    this.membership.entered(context, { monitoring, authored: how.own, send });
+    this.healing.entered(context, { send, left, dead, admitted });
+    this.propagation.entered(context, send, left);
+    this.repairing.entered(context, send);
+    this.watchProcesses(session);
+    monitoring.start();
+    this.shared.convictions.entered(context, {
+      send,
+      evict: (member) => monitoring.convicted(member),
+    });
+    poll.start();
+    this.replayEarly();
+    transactions.retryNow();
+    this.take({ type: "tick" });
+  }
+
+  private former: { processes: readonly number[]; dead: readonly number[] } | undefined;
+
+  /** Who was in the epoch before and is not in this one. */
+  private leavers(session: Session) {
+    const { former } = this;
+    if (former === undefined) return {};
+    const left = former.processes.filter((process) => session.member(process) === undefined);
+    for (const process of former.dead) this.shared.transport.forget(process);
+    const stayed = former.processes.length - left.length;
+    return { left, dead: former.dead, admitted: session.ranks - stayed };
+  }
+
+  /** The epoch is over: what it left is cleared away, and the next one begins, if there is one. */
+  private turnOver(end: EpochEnd): void {
+    const { context, performer, monitoring, poll } = this.epoch!;
+    const { session } = context;
+    this.ended = undefined;
+    this.inputs.length = 0;
+    this.cancelTimer?.();
+    this.timerAt = Number.POSITIVE_INFINITY;
+    poll.stop();
+    monitoring.stop();
+    this.draining.left();
+    this.membership.left();
+    this.healing.left();
+    this.propagation.left();
+    this.repairing.left();
+    this.shared.convictions.left();
+    this.formerSeal = session.seal;
+    if (!performer.retire()) this.retired.add(performer.validation);
+    // The members of a ledger that was closed still have something to tell each other.
+    if (end.members.length === 0) return this.closed();
+    this.epoch = undefined;
+    const members = session.members.map(({ rank }) => rank);
+    this.former = {
+      processes: session.processesOf(members),
+      dead: session.processesOf([...monitoring.gone]),
+    };
+    const next = session.next(end, this.master!, this.shared.roster);
+    if (next.self === 0) this.clean(next, end);
+    if (next.self >= 0) return this.enter(next, { own: end.own, first: false });
+    if (end.foreign) {
+      const reason = `slot ${end.slot} ends this epoch: another job took the ledger over`;
+      return this.shared.events.onHalt("SEALED_OUT", reason);
+    }
+    this.rejoin(end.slot);
+  }
+
+  /** Files of processes that are gone for good are of no use: the lowest member clears them away. */
+  private clean({ members }: Session, { slot, prevHash }: EpochEnd): void {
+    const { storage, clock, events } = this.shared;
+    const alive = members.map(({ incarnation }) => toHex(incarnation));
+    storage.clean(alive, clock.wall(), { slot, prevHash: fromHex(prevHash) }).catch((error) => {
+      events.onAlert({ code: "CLEAN_FAILED", message: String(error) });
+    });
+  }
+
+  /** Sealed out by the others, who go on: comes back as somebody new. */
+  private rejoin(slot: number): void {
+    const { events, clock, transport } = this.shared;
+    const text = `this process was evicted in slot ${slot}; it asks to be let in anew`;
+    const rank = transport.rank;
+    events.onMonitor({ at: clock.now(), kind: "evicted", rank, checkpoint: "C1", text });
+    this.parts.redraw().then(
+      (identity) => {
+        this.identity = identity;
+        if (!this.stopped) this.ask();
+      },
+      (error) => events.onHalt(errorCode(error), String(error)),
+    );
+  }
+
+  private ask(): void {
+    this.membership.keep(this.identity.card, this.identity.cardBytes);
+    this.joining = new Joining(this.shared, {
+      identity: this.identity,
+      master: this.master,
+      keep: (card, bytes) => this.membership.keep(card, bytes),
+    });
+    this.joining.run().then(
+      ({ session, master }) => {
+        this.joining = undefined;
+        if (this.stopped) return;
+        this.master = master;
+        this.former = undefined;
+        // Members that have not seen this card learn from it which process the new member is.
+        const { transport } = this.shared;
+        const others = transport.processes.filter((process) => process !== transport.rank);
+        transport.sendMany(others, hello(this.identity, false));
+        this.enter(session, { own: false, first: false });
+      },
+      (error) => {
+        const { message } = error as Error;
+        this.shared.events.onHalt(errorCode(error), message, exitCodeOf(error));
+      },
+    );
+  }
+
+  /** Which process some member is has become known. */
+  private learnt(): void {
+    const { epoch } = this;
+    if (epoch === undefined) return;
+    this.watchProcesses(epoch.context.session);
+    void epoch.performer.lanes.regroup();
+    this.replayEarly();
+  }
+
+  private watchProcesses(session: Session): void {
+    const list: WatchedProcess[] = [];
+    for (const member of successorsOnHost(
+      session.self,
+      session.members.map(({ host }) => host),
+    )) {
+      const card = this.shared.roster.get(toHex(session.members[member].incarnation));
+      if (card !== undefined) list.push({ rank: card.process, ...card.mark });
+    }
+    this.parts.watch.watch(list);
+  }
+
+  /** Process `process` of the job has ended: the word of the process watch or of the launcher. */
+  private processGone(process: number): void {
+    const member = this.context?.session.member(process);
+    if (member !== undefined) this.epoch!.monitoring.memberGone(member);
+    else this.healing.processGone(process);
+  }
+
+  // The pool.
+
+  private onBuilt(round: number, blocks: number): void {
+    const builder = this.builders.shift();
+    if (builder !== undefined && builder === this.epoch?.performer) builder.built(round, blocks);
+    else {
+      // Mined for an epoch that is over: nobody would accept these blocks.
+      this.shared.own.discard(this.shared.outgoing, blocks);
+      this.shared.transactions.retryNow();
+    }
+    this.demand.seek();
+  }
+
+  private ofTicket(ticket: number, act: (validation: Validation) => void): void {
+    const current = this.epoch?.performer.validation;
+    if (current?.awaits(ticket)) return act(current);
+    for (const validation of this.retired) {
+      if (!validation.awaits(ticket)) continue;
+      act(validation);
+      if (!validation.busy) this.retired.delete(validation);
+      return;
+    }
+  }
+
   // Inputs, one after the other.
 
   private take(input: Input): void {
-    if (this.stopped) return;
+    if (this.stopped || this.epoch === undefined) return;
     this.inputs.push(input);
     if (this.handling) return;
     this.handling = true;
     try {
       for (let next = this.inputs.shift(); next !== undefined; next = this.inputs.shift()) {
-        const effects = this.context.core.step(next, this.context.clock.now());
-        for (const effect of effects) this.performer.perform(effect);
+        const { context, performer } = this.epoch!;
+        const effects = context.core.step(next, context.clock.now());
+        for (const effect of effects) performer.perform(effect);
+        if (this.ended !== undefined) break;
       }
     } finally {
       this.handling = false;
     }
+    if (this.ended !== undefined) return this.turnOver(this.ended);
     this.setTimer();
-    this.seekDemand();
-    if (this.draining) this.proceedDrain();
+    this.demand.seek();
+    this.draining.proceed();
   }
 
   private setTimer(): void {
-    const at = this.context.core.nextDeadline();
+    const at = this.epoch?.context.core.nextDeadline() ?? Number.POSITIVE_INFINITY;
     if (at >= this.timerAt || this.stopped) return;
     this.cancelTimer?.();
     this.timerAt = at;
-    this.cancelTimer = this.context.clock.schedule(at, () => {
+    this.cancelTimer = this.shared.clock.schedule(at, () => {
       this.timerAt = Number.POSITIVE_INFINITY;
       this.cancelTimer = undefined;
       this.take({ type: "tick" });
     });
-  }
-
-  // Demand: a full block, or one whose oldest transaction has waited blockDelay.
-
-  private oldestIsDue(): boolean {
-    const { transactions, clock, settings } = this.context;
-    return this.draining || clock.wall() - transactions.oldestTime() >= settings.blockDelayMs;
-  }
-
-  private demandTimerSet = false;
-
-  private seekDemand(): void {
-    const { transactions, settings, core, clock } = this.context;
-    if (this.handling || this.performer.busyBuilding || this.stopped) return;
-    const waiting = transactions.waiting();
-    if (waiting === 0) return;
-    const now = clock.now();
-    const open = this.lastOpenedAt + settings.roundIntervalMs;
-    if (now < open) return this.seekDemandAt(open);
-    if (waiting < settings.blockTransactions && !this.oldestIsDue()) {
-      const age = clock.wall() - transactions.oldestTime();
-      return this.seekDemandAt(now + Math.max(settings.blockDelayMs - age, 0));
-    }
-    if (!core.mayOpen || !this.hasRoom()) return;
-    this.lastOpenedAt = now;
-    this.take({ type: "demand" });
-  }
-
-  private seekDemandAt(at: number): void {
-    if (this.demandTimerSet) return;
-    this.demandTimerSet = true;
-    this.context.clock.schedule(at, () => {
-      this.demandTimerSet = false;
-      this.seekDemand();
-    });
-  }
-
-  /** Back-pressure: rounds that storage has not taken fill the incoming queue. */
-  private hasRoom(): boolean {
-    const { incoming } = this.context;
-    return incoming.fifo.freeSlots() > incoming.fifo.slotCount / 4;
   }
 
   // Transport.
@@ -218,197 +481,86 @@ export class RankLoop {
     for (let i = 0; i < batch.count; i++) this.onMessage(batch.from(i), batch.bytes(i));
   }
 
+  private onMessage(from: number, bytes: Uint8Array): void {
+    if (bytes.length <= ENVELOPE_BYTES) return this.drop("TRUNCATED");
+    if (bytes[0] === MESSAGE.hello) {
+      if (this.shared.convictions.hasProcess(from)) return this.drop("IGNORED_MEMBER");
+      if (this.membership.onHello(from, bytes.subarray(ENVELOPE_BYTES))) this.learnt();
+      return;
+    }
+    if (bytes[0] === MESSAGE.welcome) {
+      return this.joining?.onWelcome(bytes.subarray(ENVELOPE_BYTES));
+    }
+    if (this.epoch?.reception.message(from, bytes) === true) return;
+    this.drop("OTHER_EPOCH");
+    if (this.context?.session.member(from) !== undefined) {
+      // Sent before its author saw the SEAL, or before this rank sees the next one, or by nobody.
+      if (isAuthentic(this.formerSeal, bytes)) return;
+      this.shared.misdeeds.note(from, UNAUTHENTIC);
+    }
+    this.early.keep(from, bytes);
+  }
+
+  private formerSeal: Session["seal"] | undefined;
+
   private drop(reason: string): void {
-    const { dropped } = this.context;
+    const { dropped } = this.shared.counters;
     dropped.set(reason, (dropped.get(reason) ?? 0) + 1);
   }
 
-  private onMessage(from: number, bytes: Uint8Array): void {
-    if (bytes.length <= ENVELOPE_BYTES) return this.drop("TRUNCATED");
-    if (bytes[0] === MESSAGE.proposal) return this.onProposal(bytes);
-    const { session } = this.context;
-    const body = session.seal.unwrap(bytes);
-    if (body === undefined) return this.drop("BAD_MAC");
-    switch (bytes[0]) {
-      case MESSAGE.vote: {
-        const vote = decodeVote(body, session.ranks);
-        if (vote === undefined) return this.drop("BAD_VOTE");
-        return this.take({ type: "votes", votes: [vote] });
-      }
-      case MESSAGE.pull: {
-        const pull = decodePull(body, session.ranks);
-        if (pull === undefined) return this.drop("BAD_PULL");
-        return this.take({ type: "pull", from, pull });
-      }
-      case MESSAGE.decided: {
-        const decided = decodeDecided(body);
-        if (decided === undefined) return this.drop("BAD_DECIDED");
-        return this.take({ type: "decided", decided });
-      }
-      case MESSAGE.status: {
-        const status = decodeStatus(body);
-        if (status === undefined) return this.drop("BAD_STATUS");
-        return this.onStatus(from, status);
-      }
-      default:
-        this.drop("UNKNOWN_TYPE");
-    }
+  private replayEarly(): void {
+    for (const { from, bytes } of this.early.take())
+      if (this.epoch?.reception.message(from, bytes) === true)
+        this.shared.misdeeds.withdraw(from, UNAUTHENTIC);
   }
 
-  /** Header and roots are judged here; the blocks go to the incoming queue for the pool. */
-  private onProposal(envelope: Uint8Array): void {
-    const { session, chain, proposals } = this.context;
-    if (!authenticProposal(session.seal, envelope)) return this.drop("BAD_PROPOSAL");
-    const proposal = decodeProposal(envelope, ENVELOPE_BYTES);
-    if (!proposal.ok) return this.drop(verdictName(proposal.verdict));
-    const { header, headerBytes } = proposal.value;
-    const member = chain.epoch.members[header.rank];
-    if (member === undefined) return this.drop("WRONG_RANK");
-    if (header.round <= chain.settledRound) return this.drop("SETTLED_ROUND");
-    const hash = proposalHash(headerBytes);
-    const name = { round: header.round, rank: header.rank, hash: toHex(hash) };
-    const ahead = header.round > chain.settledRound + UNRECORDED_ROUNDS_MAX;
-    if (!ahead && proposals.get(name.round, name.rank, name.hash) === undefined) {
-      const expected = {
-        chainId: chain.chainId,
-        epoch: session.epoch,
-        round: header.round,
-        rank: header.rank,
-        incarnation: member.incarnation,
-      };
-      const verdict = checkProposal(proposal.value, expected, this.hashes);
-      if (verdict !== VERDICT.OK) return this.drop(verdictName(verdict));
-      const mac = envelope.subarray(1, ENVELOPE_BYTES);
-      const held = proposals.hold(proposal.value, {
-        mac,
-        hash,
-        blockHashes: this.hashes,
-        source: envelope,
-      });
-      // No room now: it counts as not received, and is pulled when it is needed.
-      if (held === undefined) return this.drop("INCOMING_FULL");
-      if (this.performer.validation.cameAgain(name)) return;
-    }
-    this.take({ type: "proposal", ...name });
+  private onFinal(slot: number): void {
+    this.epoch?.poll.seen();
+    this.parts.events.onFinal(slot);
   }
 
-  private onVotes(_lane: number, parts: readonly Uint8Array[]): void {
-    const { session } = this.context;
-    const votes = [];
-    for (const [from, part] of parts.entries()) {
-      if (from === session.self || part.length === 0) continue;
-      const body = part[0] === MESSAGE.vote ? session.seal.unwrap(part) : undefined;
-      const vote = body && decodeVote(body, session.ranks);
-      if (vote === undefined || vote.rank !== from) this.drop("BAD_VOTE");
-      else votes.push(vote);
-    }
-    if (votes.length > 0) this.take({ type: "votes", votes });
-  }
-
-  // Records that nobody announced: one look a host and interval, unless records come anyway.
-
-  private lastFinalAt = Number.NEGATIVE_INFINITY;
-
-  private poll(): void {
-    const { clock, settings, transport, session } = this.context;
-    if (transport.ranksOnHost[0] !== session.self) return;
-    this.cancelPoll = clock.schedule(clock.now() + settings.pollMs, () => {
-      if (this.stopped) return;
-      if (clock.now() - this.lastFinalAt >= settings.pollMs) this.take({ type: "poll" });
-      this.poll();
-    });
-  }
-
-  private onFinal(slot: number, events: RankEvents): void {
-    this.lastFinalAt = this.context.clock.now();
-    events.onFinal(slot);
-  }
-
-  // A clean stop: drain, make final, SEAL without members.
-
-  /** No new transactions from now on; resolves by `events.onSealed`. */
+  /** No new transactions from now on; ends with `events.onSealed`. */
   drain(): void {
-    if (this.draining) return;
-    this.draining = true;
-    this.context.intake.stopping = true;
-    this.seekDemand();
-    this.proceedDrain();
+    if (this.draining.asked) return;
+    this.shared.intake.stopping = true;
+    this.draining.ask();
+    this.demand.seek();
   }
 
+  /** To a member; nothing while this rank is outside. */
   status(to: number, status: Status): void {
-    const { session } = this.context;
-    if (to === session.self) return this.onStatus(to, status);
-    this.performer.send([to], MESSAGE.status, encodeStatus(status));
+    const { epoch } = this;
+    if (epoch === undefined) return;
+    if (to === epoch.context.session.self) this.onStatus(to, status);
+    else epoch.performer.send([to], MESSAGE.status, encodeStatus(status));
+  }
+
+  statusToAll(status: Status): void {
+    for (let rank = 0; rank < (this.context?.session.ranks ?? 0); rank++) this.status(rank, status);
   }
 
   private onStatus(from: number, status: Status): void {
     if (status.kind === "drained") {
-      this.drained.add(from);
-      if (this.draining) this.proceedDrain();
-    } else this.context.events.onStatus(from, status);
+      this.shared.events.onStatus(from, status);
+      this.draining.memberDrained(from);
+    } else if (status.kind === "bye") {
+      this.epoch?.monitoring.bye(from, status.json);
+    } else this.shared.events.onStatus(from, status);
   }
 
-  private proceedDrain(): void {
-    const { transactions, own, session, core } = this.context;
-    if (this.stopped || this.handling) return;
-    const empty = transactions.waiting() + transactions.retrying() + own.inFlight === 0;
-    if (!this.saidDrained && empty && !this.performer.busyBuilding) {
-      this.saidDrained = true;
-      for (let rank = 0; rank < session.ranks; rank++)
-        this.status(rank, { kind: "drained", json: "" });
-    }
-    const first = session.self === 0;
-    if (first && this.drained.size === session.ranks && core.idle && !this.sealing) this.seal();
-  }
-
-  private seal(): void {
-    const { chain, session, storage, clock, events } = this.context;
-    this.sealing = true;
-    const answers = Array.from({ length: session.ranks }, (_, rank) => rank);
-    const { parts } = encodeSeal({ members: [], rounds: [], answers });
-    const draft = {
-      kind: "SEAL" as const,
-      slot: chain.slot + 1,
-      prevHash: Uint8Array.from(Buffer.from(chain.hash, "hex")),
-      epoch: session.epoch,
-      firstRound: chain.settledRound + 1,
-      lastRound: chain.settledRound,
-      heightBefore: chain.height,
-      creationTime: Math.floor(clock.wall()),
-      rounds: [],
-      payload: Buffer.concat(parts),
-    };
-    storage.append(draft).then(
-      (result) => {
-        this.sealing = false;
-        if (!result.won) return this.take({ type: "poll" });
-        const { slot, firstRound, lastRound } = draft;
-        const hash = toHex(result.hash);
-        const orderDigest = "0".repeat(64);
-        this.performer.announce({ slot, hash, kind: "SEAL", firstRound, lastRound, orderDigest });
-        this.sealed(slot, hash);
-      },
-      (error) => {
-        this.sealing = false;
-        events.onHalt("SEAL_FAILED", `the ledger could not be closed: ${String(error)}`);
-      },
-    );
-  }
-
-  /** The epoch ended cleanly with the record of `slot`. */
-  sealed(slot: number, hash: string): void {
-    if (this.context.chain.slot < slot) {
-      this.context.chain.advance(slot, hash);
-      this.context.chain.install([]);
-    }
+  /** The ledger was closed cleanly. */
+  private closed(): void {
     this.stop();
-    this.context.events.onSealed();
+    this.shared.events.onSealed();
   }
 
   /** No further input is taken. */
   stop(): void {
     this.stopped = true;
     this.cancelTimer?.();
-    this.cancelPoll?.();
+    this.epoch?.poll.stop();
+    this.joining?.stop();
+    this.epoch?.monitoring.stop();
+    this.parts.watch.close();
   }
 }

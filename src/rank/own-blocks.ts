@@ -77,6 +77,20 @@ export class OwnBlocks {
     this.rounds.set(round, blocks);
   }
 
+  /** Pending blocks that will never be proposed: their transactions wait again. */
+  discard(outgoing: BlockQueue, blocks: number): void {
+    const chainOfBlocks = outgoing.takePending(blocks);
+    const { words, times } = outgoing.fifo;
+    const chains: Chain[] = [];
+    for (let slot = chainOfBlocks.head; slot !== NONE; slot = outgoing.fifo.next(slot)) {
+      const head = times[2 * slot];
+      chains.push({ head, tail: times[2 * slot + 1], count: words[4 * slot + 1] });
+      if (chains.length === chainOfBlocks.count) break;
+    }
+    for (const chain of chains.reverse()) this.transactions.retryLater(chain);
+    outgoing.free(chainOfBlocks);
+  }
+
   has(round: number): boolean {
     return this.rounds.has(round);
   }

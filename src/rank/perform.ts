@@ -4,45 +4,45 @@
  */
 import { assert, unreachable } from "../base/assert.ts";
 import { fromHex, toHex } from "../base/bytes.ts";
-import type { Decided, Effect, ProposalName, Vote } from "../consensus/effects.ts";
+import type {
+  Decided,
+  Effect,
+  ProposalName,
+  Pull,
+  SealAnswer,
+  Vote,
+} from "../consensus/effects.ts";
 import { createBlockLocation, locateBlock } from "../ledger/block.ts";
 import { blocksRoot, encodeProposalHeader, proposalHash } from "../ledger/proposal.ts";
 import { SEGMENT_RECORDS } from "../limits.ts";
 import { NONE } from "../queue/keyed-fifo.ts";
 import type { RankContext } from "./context.ts";
-import {
-  encodeDecided,
-  encodePull,
-  encodeVote,
-  MESSAGE,
-  PROPOSAL_HEADER_AT,
-  voteBytesMax,
-} from "./envelope.ts";
+import { encodeDecided, encodePull, encodeVote, MESSAGE, PROPOSAL_HEADER_AT } from "./envelope.ts";
 import { Execution } from "./execution.ts";
+import { Lanes } from "./lanes.ts";
+import { encodeSealAnswer, encodeSealPull } from "./membership-messages.ts";
 import { Recording } from "./recording.ts";
+import { statementOf } from "./signing.ts";
 import { Validation } from "./validation.ts";
 
 const location = createBlockLocation();
 const RETRY_DELAY_MAX_MS = 1000;
+/** Remembered at once; then all are forgotten. */
+const BODIES_SENT_MAX = 4096;
 
 export class Performer {
   private readonly rank: RankContext;
-  private readonly others: number[];
   readonly validation: Validation;
   readonly execution: Execution;
+  readonly lanes: Lanes;
   private readonly recording: Recording;
   private building = 0;
   private retryDelayMs = 0;
-  /** Segment → hash of the record before its first: what folding starts from. */
-  private readonly segmentParents = new Map<number, Uint8Array>();
 
   constructor(rank: RankContext) {
     this.rank = rank;
-    const { self, ranks } = rank.session;
-    this.others = Array.from({ length: ranks }, (_, i) => i).filter((i) => i !== self);
-    this.validation = new Validation(rank, (from, pull) =>
-      this.send([from], MESSAGE.pull, encodePull(pull)),
-    );
+    this.lanes = new Lanes(rank, (to, type, body) => this.send(to, type, body));
+    this.validation = new Validation(rank, (from, pull) => this.pull([from], pull));
     this.execution = new Execution(rank, (held) => this.validation.ensureChecked(held));
     this.recording = new Recording(rank);
   }
@@ -50,6 +50,12 @@ export class Performer {
   /** A build is under way: what waits may be taken already. */
   get busyBuilding(): boolean {
     return this.building > 0;
+  }
+
+  /** The epoch is over. False while a worker still reads blocks of it. */
+  retire(): boolean {
+    this.recording.retire();
+    return !this.validation.busy;
   }
 
   perform(effect: Effect): void {
@@ -63,17 +69,17 @@ export class Performer {
       case "vote":
         return this.vote(effect.vote);
       case "skip-vote":
-        return this.skipVote(effect.round);
+        return this.lanes.skip(effect.round);
       case "send-vote":
-        return this.send([effect.to], MESSAGE.vote, encodeVote(effect.vote, true));
+        return this.send([effect.to], MESSAGE.vote, this.openedVote(effect.vote));
       case "send-pull":
-        return this.send(effect.to, MESSAGE.pull, encodePull(effect.pull));
+        return this.pull(effect.to, effect.pull);
       case "send-body":
         return this.sendBody(effect.to, effect.round, effect.name);
       case "discard":
         return this.discard(effect.round, effect.name);
       case "send-decided": {
-        const to = effect.to === "all" ? this.others : [effect.to];
+        const to = effect.to === "all" ? this.rank.session.others : [effect.to];
         return this.send(to, MESSAGE.decided, encodeDecided(effect.decided));
       }
       case "agreed":
@@ -86,6 +92,13 @@ export class Performer {
         return this.finalize(effect);
       case "returned":
         return this.returned(effect.round, effect.rejected);
+      case "send-seal-pull":
+        this.rank.watch.askForAnswers();
+        return this.send(effect.to, MESSAGE.sealPull, encodeSealPull(effect.pull));
+      case "send-seal-answer":
+        return this.answerSeal(effect.to, effect.answer);
+      case "sealed":
+        return this.rank.sealed(this.recording.epochEnd(effect.slot));
       case "halt":
         return this.rank.events.onHalt(effect.code, effect.reason);
       default:
@@ -93,16 +106,26 @@ export class Performer {
     }
   }
 
+  /** To members; those whose process is not known yet are passed over. */
   send(to: readonly number[], type: number, body: Uint8Array): void {
-    if (to.length > 0) this.rank.transport.sendMany(to, this.rank.session.seal.wrap(type, body));
+    const { session, transport } = this.rank;
+    const processes = session.processesOf(to);
+    if (processes.length > 0) transport.sendMany(processes, session.seal.wrap(type, body));
+  }
+
+  /** The bodies may then come from whoever is asked. */
+  pull(to: readonly number[], pull: Pull): void {
+    const { round, bodies } = pull;
+    for (const { rank, hash } of bodies) this.rank.proposals.ask({ round, rank, hash });
+    this.send(to, MESSAGE.pull, encodePull(pull));
   }
 
   // Steps 1 and 2.
 
   private mine(round: number): void {
-    const { chain, session, settings, clock, pool } = this.rank;
+    const { chain, session, settings, clock } = this.rank;
     this.building++;
-    pool.build({
+    this.rank.build({
       setting: {
         chainId: chain.chainId,
         epoch: session.epoch,
@@ -123,7 +146,7 @@ export class Performer {
   /** The pool has built own blocks of `round`: they become its proposal. */
   built(round: number, blocks: number): void {
     this.building--;
-    const { outgoing, own, proposals, chain, session, clock } = this.rank;
+    const { outgoing, own, proposals, chain, session, clock, signing } = this.rank;
     const chainOfBlocks = outgoing.takePending(blocks);
     const slots: number[] = [];
     let txnCount = 0;
@@ -170,7 +193,10 @@ export class Performer {
         anchor: toHex(anchor),
         txnCount: count === 0 ? 0 : txnCount,
       };
-      return proposals.holdOwn(held, outgoing, slots.slice(0, count), hashes);
+      const kept = proposals.holdOwn(held, outgoing, slots.slice(0, count), hashes);
+      // Signed once it is the one that goes out: nobody signs two proposals of a round.
+      if (kept !== undefined) kept.signature = signing?.signProposal(header);
+      return kept;
     };
     let held = draft(blocks);
     if (held === undefined) {
@@ -186,16 +212,31 @@ export class Performer {
 
   private propose(round: number): void {
     const { proposals, session, transport } = this.rank;
-    if (this.others.length === 0) return;
+    if (session.others.length === 0) return;
     const held = proposals.ofRank(round, session.self);
     assert(held !== undefined, "own proposal is held until its round is settled");
-    transport.sendMany(this.others, proposals.envelope(held));
+    transport.sendMany(session.processesOf(session.others), proposals.envelope(held));
   }
 
   private sendBody(to: number, round: number, name: ProposalName): void {
     const held = this.rank.proposals.get(round, name.rank, name.hash);
-    if (held !== undefined) this.rank.transport.send(to, this.rank.proposals.envelope(held));
+    const process = this.rank.session.process(to);
+    if (held === undefined || process === undefined || !this.maySend(to, name.hash)) return;
+    this.rank.transport.send(process, this.rank.proposals.envelope(held));
   }
+
+  /** Bodies are long and pulls are short: no member has the same one sent all the time. */
+  private maySend(to: number, hash: string): boolean {
+    const { clock, settings } = this.rank;
+    const now = clock.now();
+    const key = `${to} ${hash}`;
+    const before = this.bodiesSent.get(key) ?? Number.NEGATIVE_INFINITY;
+    if (now - before < settings.timing.pullIntervalMs / 4) return false;
+    if (this.bodiesSent.size >= BODIES_SENT_MAX) this.bodiesSent.clear();
+    this.bodiesSent.set(key, now);
+    return true;
+  }
+  private readonly bodiesSent = new Map<string, number>();
 
   private discard(round: number, name: ProposalName): void {
     const held = this.rank.proposals.get(round, name.rank, name.hash);
@@ -205,27 +246,26 @@ export class Performer {
   // Steps 4 and 5.
 
   private vote(vote: Vote): void {
-    if (this.others.length === 0) return;
-    const { session, transport } = this.rank;
-    if (transport.lanePoisoned(this.lane(vote.round))) {
-      return this.send(this.others, MESSAGE.vote, encodeVote(vote, true));
-    }
-    this.gather(vote.round, session.seal.wrap(MESSAGE.vote, encodeVote(vote, false)));
+    const { session, watch } = this.rank;
+    const signature = watch.ownVote(vote);
+    if (session.others.length === 0) return;
+    const wrap = () => session.seal.wrap(MESSAGE.vote, encodeVote(vote, false, signature));
+    if (this.lanes.vote(vote.round, wrap)) return;
+    this.send(session.others, MESSAGE.vote, this.openedVote(vote));
   }
 
-  private skipVote(round: number): void {
-    if (this.others.length === 0 || this.rank.transport.lanePoisoned(this.lane(round))) return;
-    this.gather(round, new Uint8Array(0));
+  /** Own vote with its hashes, as it is handed out again. */
+  private openedVote(vote: Vote): Uint8Array {
+    return encodeVote(vote, true, this.rank.watch.ownVote(vote));
   }
 
-  private gather(round: number, bytes: Uint8Array): void {
-    const { transport, settings, session } = this.rank;
-    const bytesMax = voteBytesMax(session.ranks);
-    transport.allgather(this.lane(round), bytes, bytesMax, settings.collectiveTimeoutMs);
-  }
-
-  private lane(round: number): number {
-    return round % this.rank.settings.lanes;
+  private answerSeal(to: number, answer: SealAnswer): void {
+    const { signing, watch } = this.rank;
+    const signed = signing && {
+      answer: signing.signAnswer(statementOf(answer)),
+      vote: (vote: Vote) => watch.ownVote(vote),
+    };
+    this.send([to], MESSAGE.sealAnswer, encodeSealAnswer(answer, signed));
   }
 
   private agreed(round: number, { rank }: ProposalName): void {
@@ -237,7 +277,7 @@ export class Performer {
   private finalize(effect: Extract<Effect, { type: "finalize" }>): void {
     const { chain, own, session, core } = this.rank;
     if (effect.slot % SEGMENT_RECORDS === 0) {
-      this.segmentParents.set(effect.slot / SEGMENT_RECORDS, fromHex(chain.hash));
+      this.rank.segmentParents.set(effect.slot / SEGMENT_RECORDS, fromHex(chain.hash));
     }
     const record = this.recording.takeRead(effect.slot);
     const settledOwn: number[] = [];
@@ -246,8 +286,9 @@ export class Performer {
       if (order.some((name) => name.rank === session.self)) settledOwn.push(round);
     }
     if (record !== undefined && effect.rounds.length > 0) this.execution.replay(record);
+    const place = { slot: effect.slot, prevHash: chain.hash };
     chain.advance(effect.slot, effect.hash);
-    if (record?.body.kind === "INTENT") chain.announce(record.header.authorIncarnation);
+    this.recording.takeEffect(place, effect.hash, record);
     core.executed(effect.slot, chain.effectsDigest);
     for (const round of settledOwn) own.settle(round);
     for (const { round } of effect.rounds) {
@@ -257,11 +298,6 @@ export class Performer {
     if (settledOwn.length > 0) this.retryDelayMs = 0;
     this.validation.anchorsChanged();
     this.rank.events.onFinal(effect.slot);
-  }
-
-  /** The parent of segment `segment`, if this rank has seen it begin. */
-  segmentParent(segment: number): Uint8Array | undefined {
-    return this.segmentParents.get(segment);
   }
 
   // Step 9.
@@ -291,8 +327,13 @@ export class Performer {
     });
   }
 
+  /** A member's DECIDED, before the core hears of it. */
+  decided({ slot, hash }: Decided, from: number): void {
+    this.recording.heardOf(slot, hash, from);
+  }
+
   /** Announces a record that was appended outside of the rounds. */
   announce(decided: Decided): void {
-    this.send(this.others, MESSAGE.decided, encodeDecided(decided));
+    this.send(this.rank.session.others, MESSAGE.decided, encodeDecided(decided));
   }
 }

@@ -17,6 +17,10 @@ export interface HeldProposal {
   /** The 152 bytes that travelled, and their MAC: enough to hand the proposal on. */
   readonly header: Uint8Array;
   readonly mac: Uint8Array;
+  /** Its author's, in a byzantine epoch. */
+  signature: Uint8Array | undefined;
+  /** The member that sent this copy; this rank itself for its own. */
+  readonly sender: number;
   readonly anchor: string;
   readonly slots: readonly number[];
   readonly txnCount: number;
@@ -29,13 +33,50 @@ export interface HeldProposal {
 }
 
 const location = createBlockLocation();
+const NO_SIGNATURE = new Uint8Array(0);
+
+interface Named {
+  readonly round: number;
+  readonly rank: number;
+  readonly hash: string;
+}
 
 export class ProposalTable {
   private readonly incoming: BlockQueue;
   private readonly rounds = new Map<number, HeldProposal[]>();
+  /** Round → names whose bodies this rank has asked for. */
+  private readonly asked = new Map<number, Set<string>>();
+  private readonly shareBytesMax: number;
+  /** Bytes held of each member's proposals. */
+  private readonly bytesOf = new Map<number, number>();
 
-  constructor(incoming: BlockQueue) {
+  /** `shareBytesMax`: of one member's proposals at most; the queue alone is the bound without it. */
+  constructor(incoming: BlockQueue, shareBytesMax = Number.POSITIVE_INFINITY) {
     this.incoming = incoming;
+    this.shareBytesMax = shareBytesMax;
+  }
+
+  /** This body may come from whomever, and beside another one of the same rank. */
+  ask({ round, rank, hash }: Named): void {
+    let names = this.asked.get(round);
+    if (names === undefined) this.asked.set(round, (names = new Set()));
+    names.add(`${rank} ${hash}`);
+  }
+
+  wasAsked({ round, rank, hash }: Named): boolean {
+    return this.asked.get(round)?.has(`${rank} ${hash}`) === true;
+  }
+
+  /** One more of so many bytes is more than this member's share. */
+  exceedsShare(rank: number, bytes: number): boolean {
+    return (this.bytesOf.get(rank) ?? 0) + bytes > this.shareBytesMax;
+  }
+
+  private count({ rank, slots }: HeldProposal, sign: 1 | -1): void {
+    if (this.shareBytesMax === Number.POSITIVE_INFINITY) return;
+    let bytes = this.bytesOf.get(rank) ?? 0;
+    for (const slot of slots) bytes += sign * this.incoming.messageLength(slot);
+    this.bytesOf.set(rank, bytes);
   }
 
   get(round: number, rank: number, hash: string): HeldProposal | undefined {
@@ -50,7 +91,14 @@ export class ProposalTable {
   /** Copies the blocks into the incoming queue. Undefined when it has no room: try again later. */
   hold(
     proposal: Proposal,
-    options: { mac: Uint8Array; hash: Uint8Array; blockHashes: Uint8Array; source: Uint8Array },
+    options: {
+      mac: Uint8Array;
+      hash: Uint8Array;
+      blockHashes: Uint8Array;
+      source: Uint8Array;
+      sender: number;
+      signature: Uint8Array | undefined;
+    },
   ): HeldProposal | undefined {
     const { header, blocks } = proposal;
     const { source } = options;
@@ -73,6 +121,8 @@ export class ProposalTable {
       hash: toHex(options.hash),
       header: proposal.headerBytes.slice(),
       mac: options.mac.slice(),
+      signature: options.signature?.slice(),
+      sender: options.sender,
       anchor: toHex(header.anchor),
       slots,
       txnCount: header.txnCount,
@@ -84,7 +134,7 @@ export class ProposalTable {
 
   /** Own blocks: from the outgoing queue, with the txnIDs that lie behind each. */
   holdOwn(
-    held: Omit<HeldProposal, "slots" | "checked" | "checking" | "dropped">,
+    held: Omit<HeldProposal, "slots" | "checked" | "checking" | "dropped" | "sender" | "signature">,
     outgoing: BlockQueue,
     sources: readonly number[],
     blockHashes: Uint8Array,
@@ -103,7 +153,8 @@ export class ProposalTable {
     }
     kernels.scatter(outgoing.fifo.bytes, this.incoming.fifo.bytes, triples, sources.length);
     if (!this.commit(slots, blockHashes, held)) return undefined;
-    return this.keep({ ...held, slots, checked: true, checking: false, dropped: false });
+    const own = { sender: held.rank, signature: undefined };
+    return this.keep({ ...held, ...own, slots, checked: true, checking: false, dropped: false });
   }
 
   /** Answers a negative number, with nothing reserved any more, when the queue is full. */
@@ -135,6 +186,7 @@ export class ProposalTable {
     const others = this.rounds.get(held.round);
     if (others === undefined) this.rounds.set(held.round, [held]);
     else others.push(held);
+    this.count(held, 1);
     return held;
   }
 
@@ -157,6 +209,7 @@ export class ProposalTable {
 
   private giveUp(held: HeldProposal): void {
     held.dropped = true;
+    this.count(held, -1);
     if (!held.checking) this.release(held.slots);
   }
 
@@ -171,6 +224,12 @@ export class ProposalTable {
   forget(round: number): void {
     for (const held of this.rounds.get(round) ?? []) this.giveUp(held);
     this.rounds.delete(round);
+    this.asked.delete(round);
+  }
+
+  /** The epoch is over: nothing of it is needed any more. */
+  forgetAll(): void {
+    for (const round of [...this.rounds.keys()]) this.forget(round);
   }
 
   private release(slots: readonly number[]): void {
@@ -185,7 +244,9 @@ export class ProposalTable {
       return fifo.bytes.subarray(at, at + this.incoming.messageLength(slot));
     });
     const { parts, length } = encodeProposalParts(held.header, blocks);
-    const envelope = new Uint8Array(ENVELOPE_BYTES + length);
+    const signature = held.signature ?? NO_SIGNATURE;
+    const envelope = new Uint8Array(ENVELOPE_BYTES + length + signature.length);
+    envelope.set(signature, ENVELOPE_BYTES + length);
     envelope[0] = MESSAGE.proposal;
     envelope.set(held.mac, 1);
     let offset = ENVELOPE_BYTES;

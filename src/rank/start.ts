@@ -12,19 +12,25 @@ import { createGenesis, parseGenesis } from "../ledger/genesis.ts";
 import { generateSigningKey } from "../ledger/keys.ts";
 import { createLedgerKeyFile, ledgerKeyPath, loadLedgerKey } from "../ledger/ledger-key.ts";
 import { BLOCK_TXNS_MAX, MESSAGE_BYTES_MAX, RECORD_BYTES_MAX } from "../limits.ts";
+import { openProcWatch, ownProcess } from "../monitor/proc-watch.ts";
 import { BlockQueue } from "../queue/block-queue.ts";
 import { TransactionQueue } from "../queue/transaction-queue.ts";
 import { NodeFileOps } from "../storage/node-file-ops.ts";
 import { preflight } from "../storage/preflight.ts";
+import { reserveBytesFor } from "../storage/reserve.ts";
 import type { LedgerStorage, Opened } from "../storage/storage-service.ts";
 import { openMpiTransport } from "../transport/mpi.ts";
 import type { Transport } from "../transport/transport.ts";
+import { writeAs } from "./author.ts";
+import { KeyAuthority } from "./authority.ts";
 import { DEFAULT_SETTINGS, type RankEvents, type RankSettings } from "./context.ts";
 import { formEpoch } from "./epoch.ts";
+import { concerns, FaultyPool, parseFault } from "./fault-injection.ts";
 import { Handshake } from "./handshake.ts";
 import { RankLoop } from "./loop.ts";
 import { openTogether, replayLedger } from "./opening.ts";
 import type { Clock } from "./ports.ts";
+import { drawIdentity, type Identity, Roster } from "./roster.ts";
 import { ThreadPool } from "./thread-pool.ts";
 import { WriterThread } from "./writer-thread.ts";
 
@@ -52,6 +58,8 @@ export interface RunningRank {
 
 export interface StartHooks {
   readonly events: RankEvents;
+  /** The loop is made and takes part from now on: its events may come at once. */
+  onLoop(rank: RunningRank): void;
   /** A worker died or the addon failed: the rank ends. */
   onFailure(error: unknown): void;
   /** A sentence for whoever waits; only rank 0 says it. */
@@ -72,52 +80,86 @@ export async function startRank(
   hooks: StartHooks,
 ): Promise<RunningRank> {
   const handshake = new Handshake(transport, START_TIMEOUT_MS);
-  const incarnation = new Uint8Array(randomBytes(8));
   const queues = createQueues(transport.size);
-  const storage = new WriterThread(queues.incoming, hooks.onFailure);
+  const storage = new WriterThread(queues.incoming, hooks.onFailure, (notice) =>
+    hooks.events.onAlert(notice),
+  );
+  const incarnation = new Uint8Array(randomBytes(8));
   const directory = {
     directory: config.ledger,
     incarnation: toHex(incarnation),
     force: config.force,
+    reserveBytes: reserveBytesFor(transport.size),
   };
-  const opened = await openTogether({
-    rank: transport.rank,
-    handshake,
-    openFirst: () => openOrCreate(config, storage, directory),
-    openNext: () => storage.open(directory),
-  });
+  const opened = transport.spawned
+    ? await storage.open(directory)
+    : await openTogether({
+        rank: transport.rank,
+        handshake,
+        openFirst: () => openOrCreate(config, storage, directory),
+        openNext: () => storage.open(directory),
+      });
   const genesis = parseGenesis(opened.genesis, `${config.ledger}/genesis`);
   const keyPath = config.ledgerKey ?? ledgerKeyPath(genesis.chainId, process.env);
   const ledgerKey = loadLedgerKey(keyPath, genesis.ledgerKey);
+  const authority = new KeyAuthority(ledgerKey, genesis.chainId);
   const chain = await replayLedger(genesis, storage);
-  const session = await formEpoch({
-    transport,
-    handshake,
-    storage,
-    chain,
-    clock: REAL_CLOCK,
-    entropy: { bytes: (length) => new Uint8Array(randomBytes(length)) },
-    ledgerKey,
-    incarnation,
-    takeoverMs: config.takeoverMs,
-    onWait: hooks.onWait,
-  });
+  const draw = async (drawn: Uint8Array): Promise<Identity> => {
+    const { chainId } = genesis;
+    const { rank, host } = transport;
+    const mark = ownProcess();
+    const place = { process: rank, host, mark, chainId, ledgerKey };
+    const identity = drawIdentity({ incarnation: drawn, ...place });
+    await writeAs(storage, identity, { rank, ledgerKey });
+    return identity;
+  };
+  const identity = await draw(incarnation);
   const pool = new ThreadPool(queues, poolOptions(config, transport.ranksOnHost.length));
-  pool.start(hooks.onFailure);
   const settings = rankSettings(config, queues.incoming, transport);
-  const loop = new RankLoop({
-    clock: REAL_CLOCK,
-    transport,
-    pool,
-    storage,
-    chain,
-    session,
-    settings,
-    ...queues,
-    events: hooks.events,
-  });
-  loop.start();
-  for (const { from, bytes } of handshake.early.splice(0)) loop.replay(from, bytes);
+  const fault = config.fault === undefined ? undefined : parseFault(config.fault);
+  const faulty = fault !== undefined && concerns(fault, transport.rank);
+  const createLoop = (roster: Roster) =>
+    new RankLoop({
+      clock: REAL_CLOCK,
+      transport,
+      pool: faulty ? new FaultyPool(pool, fault) : pool,
+      storage,
+      chain,
+      settings,
+      ...queues,
+      events: hooks.events,
+      roster,
+      authority,
+      identity,
+      watch: openProcWatch(),
+      redraw: () => draw(new Uint8Array(randomBytes(8))),
+      command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+    });
+  let loop: RankLoop;
+  if (transport.spawned) {
+    pool.start(hooks.onFailure);
+    loop = createLoop(new Roster());
+    hooks.onLoop({ loop, transport, storage, pool, chain, opened, settings });
+    loop.join();
+  } else {
+    const formed = await formEpoch({
+      transport,
+      handshake,
+      storage,
+      chain,
+      clock: REAL_CLOCK,
+      entropy: { bytes: (length) => new Uint8Array(randomBytes(length)) },
+      identity,
+      authority,
+      takeoverMs: config.takeoverMs,
+      onWait: hooks.onWait,
+    });
+    pool.start(hooks.onFailure);
+    loop = createLoop(formed.roster);
+    hooks.onLoop({ loop, transport, storage, pool, chain, opened, settings });
+    loop.start(formed);
+    for (const { from, bytes } of handshake.early.splice(0)) loop.replay(from, bytes);
+  }
   return { loop, transport, storage, pool, chain, opened, settings };
 }
 
@@ -172,7 +214,19 @@ function rankSettings(
       Math.floor(arenaBytes / (16 * ranks)),
       Math.floor(RECORD_BYTES_MAX / 2 / ranks),
     ),
-    timing: scaledTiming(transport.ranksOnHost.length),
+    timing: { ...scaledTiming(transport.ranksOnHost.length), takeoverMs: config.takeoverMs },
+    monitoring: {
+      ...DEFAULT_SETTINGS.monitoring,
+      heartbeatMs: config.heartbeatMs,
+      suspectMs: config.suspectMs,
+      evictMs: config.evictMs,
+      scale: Math.max(1, transport.ranksOnHost.length / availableParallelism()),
+    },
+    storageOn: config.storageOn,
+    heal: config.heal,
+    healAfterMs: config.healAfterMs,
+    propagate: config.propagate,
+    ranksWanted: transport.size,
   };
 }
 
@@ -186,6 +240,8 @@ function scaledTiming(ranksOnHost: number): RankSettings["timing"] {
     turnDelayMs: scale * timing.turnDelayMs,
     readDelayMs: scale * timing.readDelayMs,
     pullIntervalMs: scale * timing.pullIntervalMs,
+    sealWaitMs: scale * timing.sealWaitMs,
+    takeoverMs: timing.takeoverMs,
   };
 }
 
@@ -196,7 +252,7 @@ async function openOrCreate(
 ): Promise<Opened> {
   const unique = `${options.incarnation}-0`;
   const place = await preflight(new NodeFileOps(), resolve(config.ledger), { ...options, unique });
-  if (place.isLedger) return storage.open(options);
+  if (place.isLedger || !config.create) return storage.open(options);
   const ledgerKey = generateSigningKey();
   const { genesis, bytes } = createGenesis(
     {

@@ -16,11 +16,12 @@ export class Validation {
   private readonly rank: RankContext;
   private readonly pull: (from: number, pull: Pull) => void;
   private readonly checks = new Map<number, HeldProposal>();
-  private nextTicket = 1;
   /** Proposals whose anchor is not known here yet: waited for, then ⊥, never no. */
   private readonly awaitingAnchor = new Set<HeldProposal>();
   /** Proposals whose bodies came damaged, and their rounds: asked for again. */
   private readonly awaitingBody = new Map<string, number>();
+  /** Who was asked for those, each at most once. */
+  private readonly askedAgain = new Map<string, { round: number; ranks: Set<number> }>();
 
   constructor(rank: RankContext, pull: (from: number, pull: Pull) => void) {
     this.rank = rank;
@@ -35,13 +36,15 @@ export class Validation {
       this.awaitingAnchor.add(held);
       return;
     }
-    if (round - anchored > 2 * UNRECORDED_ROUNDS_MAX)
+    if (round - anchored > 2 * UNRECORDED_ROUNDS_MAX) {
+      this.misdeed(rank, "STALE_ANCHOR");
       return this.judged(round, rank, hash, "abstain");
+    }
     if (held.checked || held.slots.length === 0) {
       held.checked = true;
       return this.judged(round, rank, hash, "yes");
     }
-    const ticket = this.nextTicket++;
+    const ticket = this.rank.tickets.next++;
     this.checks.set(ticket, held);
     held.checking = true;
     this.rank.pool.check(ticket, this.checkRequest(held), held.txnCount);
@@ -58,13 +61,25 @@ export class Validation {
     };
   }
 
+  awaits(ticket: number): boolean {
+    return this.checks.has(ticket);
+  }
+
+  /** The pool is checking blocks for this epoch. */
+  get busy(): boolean {
+    return this.checks.size > 0;
+  }
+
   checked(ticket: number, verdict: Verdict): void {
     const held = this.endCheck(ticket);
     if (held === undefined) return;
     held.checked = verdict === VERDICT.OK;
     if (!held.checked && this.damagedOnTheWay(held)) return;
-    if (!held.checked)
+    if (!held.checked) {
       this.rank.events.onAlert({ code: "BAD_BLOCK", message: this.describe(held, verdict) });
+      const bytes = isTransient(verdict) ? undefined : this.rank.proposals.envelope(held);
+      this.misdeed(held.rank, verdictName(verdict), bytes);
+    }
     const answer = held.checked ? "yes" : isTransient(verdict) ? "abstain" : "no";
     this.judged(held.round, held.rank, held.hash, answer);
   }
@@ -73,13 +88,14 @@ export class Validation {
   checkFailed(ticket: number, error: unknown): void {
     const held = this.endCheck(ticket);
     this.rank.events.onAlert({ code: "VALIDATION_EXCEPTION", message: String(error) });
+    this.rank.exception("validation");
     if (held !== undefined && !this.damagedOnTheWay(held))
       this.judged(held.round, held.rank, held.hash, "abstain");
   }
 
   /**
    * Bodies that are not those of the headers count as not received, as if they had never come: ⊥,
-   * never no. They are asked for once; later their record brings them.
+   * never no. Each member is asked for them once; later their record brings them.
    */
   private damagedOnTheWay(held: HeldProposal): boolean {
     if (bodiesMatch(held.slots, this.rank.incoming)) return false;
@@ -88,11 +104,33 @@ export class Validation {
       code: "DAMAGED_BODY",
       message: this.describe(held, VERDICT.WRONG_ROOT),
     });
+    this.misdeed(held.sender, "DAMAGED_BODY");
     this.rank.proposals.drop(held);
-    this.awaitingBody.set(`${rank} ${hash}`, round);
+    const name = `${rank} ${hash}`;
+    this.awaitingBody.set(name, round);
+    const from = this.nextSource(name, { round, rank });
     const pull = { round, vote: false, force: false, bodies: [{ rank, hash }] };
-    this.pull(rank, pull);
+    if (from !== undefined) this.pull(from, pull);
     return true;
+  }
+
+  /** Its author, then each of the others: nobody is asked twice, as it may be who damages it. */
+  private nextSource(name: string, of: { round: number; rank: number }): number | undefined {
+    let asked = this.askedAgain.get(name);
+    if (asked === undefined) {
+      asked = { round: of.round, ranks: new Set<number>() };
+      this.askedAgain.set(name, asked);
+    }
+    const { others } = this.rank.session;
+    const sources = [of.rank, ...others].filter((rank) => others.includes(rank));
+    const next = sources.find((rank) => !asked.ranks.has(rank));
+    if (next !== undefined) asked.ranks.add(next);
+    return next;
+  }
+
+  private misdeed(rank: number, reason: string, bytes?: Uint8Array): void {
+    const process = this.rank.session.process(rank);
+    if (process !== undefined) this.rank.misdeeds.note(process, reason, bytes);
   }
 
   /** A proposal is held now. True when it is one that came damaged before: it is judged here. */
@@ -141,8 +179,12 @@ export class Validation {
 
   /** The round is settled: nothing is waited for any more. */
   settled(round: number): void {
-    for (const held of this.awaitingAnchor)
-      if (held.round <= round) this.awaitingAnchor.delete(held);
+    for (const held of this.awaitingAnchor) {
+      if (held.round > round) continue;
+      this.awaitingAnchor.delete(held);
+      this.misdeed(held.rank, "UNKNOWN_ANCHOR");
+    }
     for (const [name, of] of this.awaitingBody) if (of <= round) this.awaitingBody.delete(name);
+    for (const [name, of] of this.askedAgain) if (of.round <= round) this.askedAgain.delete(name);
   }
 }

@@ -5,23 +5,31 @@
 import { toHex } from "../base/bytes.ts";
 import type { Chain } from "../ledger/chain.ts";
 import { outcomeName } from "../ledger/receipt.ts";
-import { decodeVote, ENVELOPE_BYTES, MESSAGE } from "../rank/envelope.ts";
+import type { Session } from "../rank/session.ts";
+import type { Epoch, EpochEnd } from "./epochs.ts";
 import type { LogOracle } from "./log-oracle.ts";
+import type { Presence } from "./presence.ts";
 import { Violation } from "./trace.ts";
+import { VoteChecker } from "./vote-checker.ts";
 
 export class Checkers {
   readonly oracle: LogOracle;
-  private readonly votes = new Map<string, string>();
+  private readonly voting: VoteChecker;
   private readonly roots = new Map<number, string>();
   /** txnID → outcomes told as final. */
   private readonly toldFinal = new Map<string, Set<number>>();
   private readonly fail: (error: unknown) => void;
-  counts = { finals: 0, receipts: 0, votes: 0, agreed: 0 };
+  private readonly asked = { finals: 0, receipts: 0, agreed: 0, excused: 0 };
 
   /** `fail` is told; nothing is thrown into the rank that asks, which might swallow it. */
   constructor(oracle: LogOracle, fail: (error: unknown) => void) {
     this.oracle = oracle;
+    this.voting = new VoteChecker(oracle);
     this.fail = fail;
+  }
+
+  get counts() {
+    return { ...this.asked, votes: this.voting.votes };
   }
 
   private check(question: () => void): void {
@@ -39,7 +47,7 @@ export class Checkers {
 
   private judgeFinal(name: string, chain: Chain, checkpointRecords: number): void {
     this.oracle.advance();
-    this.counts.finals++;
+    this.asked.finals++;
     const { slot, hash } = chain;
     const record = this.oracle.records[slot];
     if (record === undefined) {
@@ -65,6 +73,9 @@ export class Checkers {
         "S8",
         `${name} has settled round ${chain.settledRound} at slot ${slot}, it is ${record.settledRound}`,
       );
+    }
+    if (record.epoch !== chain.epoch.hash) {
+      throw new Violation("S9", `${name} is in another epoch at slot ${slot} than the log`);
     }
     if (record.effectsDigest !== chain.effectsDigest) {
       throw new Violation("S7", `${name} has other effects than the model at slot ${slot}`);
@@ -95,23 +106,31 @@ export class Checkers {
     }
   }
 
-  /** Bytes that a process sends: S5, one vote per (epoch, round, incarnation). */
-  sent(process: string, rank: number, ranks: number, bytes: Uint8Array): void {
-    this.check(() => this.judgeSent(process, rank, ranks, bytes));
+  /** Bytes that a process sends: S5, S10. */
+  sent(process: string, sessions: Iterable<Session>, bytes: Uint8Array): void {
+    this.check(() => this.voting.sent(process, sessions, bytes));
   }
 
-  private judgeSent(process: string, rank: number, ranks: number, bytes: Uint8Array): void {
-    if (bytes[0] !== MESSAGE.vote || bytes.length <= ENVELOPE_BYTES) return;
-    const vote = decodeVote(bytes.subarray(ENVELOPE_BYTES), ranks);
-    if (vote === undefined || vote.rank !== rank) return; // votes of others are passed on
-    this.counts.votes++;
-    const key = `${process}:${vote.round}`;
-    const said = `${vote.digest}:${vote.effectsSlot}:${vote.effectsDigest}`;
-    const known = this.votes.get(key);
-    if (known !== undefined && known !== said) {
-      throw new Violation("S5", `${process} votes twice in round ${vote.round}`);
-    }
-    this.votes.set(key, said);
+  /**
+   * S11: fewer than R answers, or a newcomer, may end an epoch only if nobody else was there to
+   * refute the INTENT. `inTime`: storage answers everybody within its deadline.
+   */
+  epochEnded(
+    epoch: Epoch,
+    end: EpochEnd,
+    by: { presence: Presence; deadlineMs: number; inTime: boolean },
+  ): void {
+    if (!by.inTime || (end.kind !== "minority" && end.kind !== "foreign")) return;
+    const span = { from: end.at - by.deadlineMs, to: end.at };
+    const awake = epoch.members.find(
+      (one) => !end.listed.includes(one) && by.presence.couldAct(one, epoch.hash, span),
+    );
+    if (awake === undefined) return;
+    const { name } = by.presence.processOf(awake)!;
+    const how = end.kind === "minority" ? "a minority" : "another job";
+    this.check(() => {
+      throw new Violation("S11", `slot ${end.slot}: ${how} goes on though ${name} lives and looks`);
+    });
   }
 
   /** A client is told a final outcome: it must be in durable storage now. S11. */
@@ -121,7 +140,7 @@ export class Checkers {
 
   private judgeToldAsFinal(name: string, id: string, outcome: number): void {
     this.oracle.advance();
-    this.counts.receipts++;
+    this.asked.receipts++;
     const logged = this.oracle.transactions.get(id);
     if (logged === undefined || !logged.outcomes.includes(outcome)) {
       const told = outcomeName(outcome);
@@ -178,14 +197,17 @@ export class Checkers {
     }
   }
 
-  /** Agreed is inclusion promised: asked at the end, where R members of the epoch lived on. */
-  agreedIsIn(id: string): void {
-    this.check(() => this.judgeAgreedIsIn(id));
+  /** Agreed is inclusion promised, unless the epoch went on without R of its members. */
+  agreedIsIn(id: string, epoch: string): void {
+    this.check(() => this.judgeAgreedIsIn(id, epoch));
   }
 
-  private judgeAgreedIsIn(id: string): void {
-    this.counts.agreed++;
-    if (!this.oracle.transactions.has(id)) {
+  private judgeAgreedIsIn(id: string, epoch: string): void {
+    const end = this.oracle.epochs.of(epoch)?.end;
+    if (end?.kind === "minority" || end?.kind === "foreign") this.asked.excused++;
+    else {
+      this.asked.agreed++;
+      if (this.oracle.transactions.has(id)) return;
       throw new Violation("S11", `${id.slice(0, 8)} was told agreed and is not in the log`);
     }
   }

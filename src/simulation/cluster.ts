@@ -3,31 +3,37 @@
  * questions that only the end can answer. Faults come from the plan alone; all chance from the seed.
  */
 import { Random } from "../base/random.ts";
-import { createGenesis, type Genesis } from "../ledger/genesis.ts";
-import { answersMin } from "../ledger/judge.ts";
-import { replayLedger } from "../rank/opening.ts";
-import { type DiskFault, type DiskStep, SimulatedDisk } from "../storage/simulated-disk.ts";
-import { StorageService } from "../storage/storage-service.ts";
+import { createGenesis, type Quorum } from "../ledger/genesis.ts";
+import { SimulatedDisk } from "../storage/simulated-disk.ts";
 import { Checkers } from "./checkers.ts";
+import { DiskFaults } from "./disk-faults.ts";
+import { Ending } from "./ending.ts";
+import type { Epoch, EpochEnd } from "./epochs.ts";
+import type { Incident } from "./incidents.ts";
 import { SimulatedJob } from "./job.ts";
 import { LogOracle } from "./log-oracle.ts";
-import type { Incident, Plan } from "./plan.ts";
+import { evictionMsMax, type Plan, storageAnswers } from "./plan.ts";
+import { Presence } from "./presence.ts";
 import { type RankProcess, ROOT, type World } from "./rank-process.ts";
 import { seededKey } from "./seeded-keys.ts";
 import { Trace, Violation } from "./trace.ts";
 import { Users } from "./users.ts";
 import { turn, VirtualClock } from "./virtual-clock.ts";
+import { Ways } from "./ways.ts";
 
-/** Peace for so long, in virtual time, must be enough for everything to come to an end. */
-const LIVENESS_MS = 30_000;
 const INSIST_MS = 400;
 const RESTART_MS = 200;
+const LOOK_MS = 5;
 const SUPPLY = 10_000;
 
 export interface ClusterOptions {
+  /** What wins in the ledger: "majority" unless told otherwise. */
+  readonly quorum?: Quorum | undefined;
   readonly print?: ((line: string) => void) | undefined;
   /** Tests of the checkers change the production objects of a rank here, once it takes part. */
   readonly onRank?: (process: RankProcess) => void;
+  /** What is on the disk when nothing is left to ask. */
+  readonly onEnd?: (disk: SimulatedDisk) => void;
 }
 
 export interface RunReport {
@@ -39,9 +45,12 @@ export interface RunReport {
   readonly events: number;
   /** From the end of the load, which comes after the faults', until all is answered. */
   readonly settledAfterMs: number;
+  /** From a death until the SEAL that left the dead out was written: the longest, and where. */
+  readonly evictedAfterMs: number;
   readonly slots: number;
   readonly kinds: Readonly<Record<string, number>>;
   readonly counts: Readonly<Record<string, number>>;
+  readonly ways: Readonly<Record<string, number>>;
 }
 
 export async function simulate(plan: Plan, options: ClusterOptions = {}): Promise<RunReport> {
@@ -64,24 +73,22 @@ class Cluster {
   private readonly clock = new VirtualClock();
   private readonly trace: Trace;
   private readonly disk: SimulatedDisk;
-  private readonly genesis: Genesis;
+  private readonly diskFaults: DiskFaults;
   private readonly world: World;
   private readonly random: Random;
-  private readonly diskRandom: Random;
+  private readonly ways = new Ways();
+  private readonly presence = new Presence();
+  private readonly ending: Ending;
+  /** By name, which is its host's name on the disk too. */
   private readonly processes = new Map<string, RankProcess>();
   /** The job that users talk to, and newcomers beside it. */
   private job!: SimulatedJob;
   private readonly newcomers: SimulatedJob[] = [];
   private jobs = 0;
-  private stepsToCrash = Number.POSITIVE_INFINITY;
-  private stepCrashAfter = false;
-  private stepHost = "";
-  private changesToDeath = Number.POSITIVE_INFINITY;
-  private deathAfter = false;
-  private dying: string | undefined;
   /** No job is started again. */
   private over = false;
   private settledAfterMs = 0;
+  private evictedAfterMs = 0;
   private violation: Violation | undefined;
 
   constructor(plan: Plan, options: ClusterOptions) {
@@ -90,16 +97,15 @@ class Cluster {
     this.options = options;
     this.trace = new Trace(() => this.clock.now(), options.print);
     this.random = new Random(seed, 2);
-    this.diskRandom = new Random(seed, 3);
+    const diskRandom = new Random(seed, 3);
+    this.diskFaults = new DiskFaults(plan, diskRandom);
     this.disk = new SimulatedDisk({
-      random: () => this.diskRandom.nextFloat(),
+      random: () => diskRandom.nextFloat(),
       clock: {
         now: () => this.clock.now(),
         schedule: (delayMs, action) => this.scheduleDisk(delayMs, action),
       },
     });
-    this.disk.fault = (step) => this.diskFault(step);
-    this.disk.onCrash = (host) => this.diskCrashed(host);
     const keys = new Random(seed, 4);
     const ledgerKey = seededKey("ed25519", keys);
     const nonce = new Uint8Array(16);
@@ -112,29 +118,39 @@ class Cluster {
         storageDifficulty: 3,
         blockTransactionsMax: 64,
         supply: SUPPLY,
+        quorum: options.quorum ?? "majority",
       },
       ledgerKey,
     );
-    this.genesis = genesis;
-    const oracle = new LogOracle({ disk: this.disk, root: ROOT, genesis, trace: this.trace });
-    const checkers = new Checkers(oracle, (error) => this.fail(error));
+    const fail = (error: unknown) => this.fail(error);
+    const { clock, disk, trace, ways, presence } = this;
+    const onEpochEnd = (epoch: Epoch, end: EpochEnd) => this.epochEnded(epoch, end);
+    const oracle = new LogOracle({
+      ...{ disk, root: ROOT, genesis, trace, ways, presence, onEpochEnd },
+    });
+    const checkers = new Checkers(oracle, fail);
+    const wall = () => clock.wall();
     this.world = {
       plan,
-      clock: this.clock,
-      disk: this.disk,
-      trace: this.trace,
+      clock,
+      disk,
+      trace,
       checkers,
-      users: new Users({
-        random: new Random(seed, 5),
-        checkers,
-        trace: this.trace,
-        wall: () => this.clock.wall(),
-      }),
+      users: new Users({ random: new Random(seed, 5), checkers, trace, wall }),
+      ways,
+      presence,
+      processes: [],
       genesisBytes: bytes,
       ledgerKey,
       faulty: true,
-      fail: (error) => this.fail(error),
+      fail,
     };
+    this.ending = new Ending(this.world, genesis);
+    this.disk.fault = (step) => {
+      this.trace.add(`${step.host} ${step.step} ${step.path.slice(-24)}`);
+      return this.diskFaults.of(step, this.processes.get(step.host), this.world.faulty);
+    };
+    this.disk.onCrash = (host) => this.diskCrashed(host);
   }
 
   /** The first failure is the one to look at. */
@@ -150,7 +166,7 @@ class Cluster {
   }
 
   async run(): Promise<void> {
-    const { plan, clock, world } = this;
+    const { plan, clock, world, ending } = this;
     this.job = this.startJob(plan.ranks);
     for (const incident of plan.incidents)
       clock.schedule(incident.atMs, () => this.happen(incident));
@@ -161,55 +177,70 @@ class Cluster {
     this.makePeace();
     this.insist();
     const peaceAt = clock.now();
-    await clock.run(clock.now() + LIVENESS_MS, () => this.failed || this.settled());
+    const what = await this.settle(peaceAt + ending.patienceMs);
     this.settledAfterMs = clock.now() - peaceAt;
-    if (!this.failed && !this.settled()) this.explainUnsettled();
-    if (!this.failed) this.checkPromises();
-    if (!this.failed && this.job.live.length === this.job.ranks.length) await this.stopCleanly();
-    if (!this.failed) this.checkLeaks();
-    if (!this.failed) await this.recoverAfresh();
+    if (!this.failed && what !== undefined) this.fail(ending.explain(this.job, what));
+    if (!this.failed) ending.check(this.job, this.newcomers);
+    if (!this.failed) await ending.stopCleanly(this.job, () => this.failed);
+    if (!this.failed) ending.checkLeaks(this.job);
+    if (!this.failed) {
+      this.over = true;
+      this.losePower();
+      await ending.recoverAfresh();
+      this.options.onEnd?.(this.disk);
+    }
     world.faulty = false;
   }
 
-  // The disk: each step takes time, on the clock of the process that asked for it.
-
-  private diskFault(step: DiskStep): DiskFault | undefined {
-    this.stepHost = step.host;
-    const { plan, diskRandom } = this;
-    const slow = step.host.endsWith(`.${plan.slowRank}`) ? plan.slowFactor : 1;
-    const delayMs = 0.02 + diskRandom.nextFloat() * plan.diskStepMsMax * slow;
-    this.trace.add(`${step.host} ${step.step} ${step.path.slice(-24)}`);
-    if (--this.stepsToCrash === 0) {
-      return { delayMs, crash: "power", happens: this.stepCrashAfter };
-    }
-    if (!this.world.faulty) return { delayMs };
-    const changes = ["create", "write", "syncFile", "link", "syncDirectory"].includes(step.step);
-    if (changes && --this.changesToDeath === 0) {
-      this.dying = step.host;
-      return { delayMs, crash: "host", happens: this.deathAfter };
-    }
-    const { eio, readEio, enospc, spike, spikeMsMax } = plan.storage;
-    const chance = diskRandom.nextFloat();
-    if (!changes) return chance < readEio ? { delayMs, code: "EIO" } : { delayMs };
-    const happens = step.step === "link" && diskRandom.nextFloat() < 0.5;
-    if (chance < eio) return { delayMs, code: "EIO", happens };
-    if (chance < eio + enospc && step.step === "write") return { delayMs, code: "ENOSPC" };
-    if (chance > 1 - spike) return { delayMs: diskRandom.nextFloat() * spikeMsMax };
-    return { delayMs };
+  /** Goes on until everything has come to an end, or until then; answers what has not. */
+  private async settle(until: number): Promise<string | undefined> {
+    const { clock, ending } = this;
+    let what: string | undefined = "nothing was looked at";
+    const look = () => {
+      what = ending.unsettled(this.job, this.newcomers);
+      if (what !== undefined) clock.after(LOOK_MS, look);
+    };
+    look();
+    await clock.run(until, () => this.failed || what === undefined);
+    return what;
   }
+
+  // The disk: each step takes time, on the clock of the process that asked for it.
 
   /** A step of the disk ended in a crash: of one host, or of all, which takes everybody with it. */
   private diskCrashed(host: string): void {
     const process = this.processes.get(host);
     if (!process?.alive) return;
     const ours = this.job.ranks.includes(process);
-    if (this.dying === host && ours) this.rankDies(process.rank, true);
+    if (this.diskFaults.dying === host && ours) this.rankDies(process, true);
     else this.endJobs(false);
   }
 
   private scheduleDisk(delayMs: number, action: () => void): void {
-    const clock = this.processes.get(this.stepHost)?.clock ?? this.clock;
+    const clock = this.processes.get(this.diskFaults.host)?.clock ?? this.clock;
     clock.schedule(this.clock.now() + delayMs, action);
+  }
+
+  // The log.
+
+  private epochEnded(epoch: Epoch, end: EpochEnd): void {
+    const { plan, presence, ways } = this;
+    const { checkers } = this.world;
+    const inTime = storageAnswers(plan);
+    checkers.epochEnded(epoch, end, { presence, deadlineMs: plan.takeoverMs, inTime });
+    if (end.kind === "foreign" || end.kind === "clean") return;
+    let alive = 0;
+    for (const incarnation of end.evicted) {
+      const diedAt = presence.processOf(incarnation)?.diedAt ?? Number.POSITIVE_INFINITY;
+      if (diedAt > end.at) alive++;
+      else this.evictedAfterMs = Math.max(this.evictedAfterMs, end.at - diedAt);
+    }
+    if (this.evictedAfterMs > evictionMsMax(plan)) {
+      const after = `${Math.round(this.evictedAfterMs)} ms after their end`;
+      this.fail(new Violation("L5", `slot ${end.slot} leaves members out ${after}`));
+    }
+    ways.took("live member evicted", alive);
+    if (2 * alive === epoch.members.length) ways.took("SEAL of an even split");
   }
 
   // Jobs and what befalls them.
@@ -217,13 +248,12 @@ class Cluster {
   private startJob(size: number): SimulatedJob {
     const number = this.jobs++;
     const onRank = this.options.onRank;
-    const job: SimulatedJob = new SimulatedJob(this.world, {
+    return new SimulatedJob(this.world, {
       number,
       size,
       onRank: (process) => onRank?.(process),
       onProcess: (process) => this.processes.set(process.name, process),
     });
-    return job;
   }
 
   /** What a person or Slurm does: a job that ended is started again. */
@@ -233,8 +263,6 @@ class Cluster {
       if (this.over) return;
       const newcomer = this.newcomers.find((job) => job.up);
       if (newcomer !== undefined && this.job.ended !== undefined) {
-        if (this.plan.scenario === "second-job")
-          this.fail(new Violation("S9", `job ${newcomer.number} took over from one that lived`));
         this.newcomers.splice(this.newcomers.indexOf(newcomer), 1);
         this.job = newcomer;
       }
@@ -249,51 +277,108 @@ class Cluster {
   }
 
   private happen(incident: Incident): void {
-    if (this.failed) return;
-    const { job, trace } = this;
-    trace.add(`incident ${incident.kind}`);
+    if (this.failed || !this.world.faulty) return;
+    const { job, diskFaults } = this;
+    this.trace.add(`incident ${JSON.stringify(incident)}`);
     switch (incident.kind) {
-      case "rank-crash":
-        this.rankDies(incident.rank, incident.host);
-        return;
       case "recorder-crash":
-        this.changesToDeath = incident.changes;
-        this.deathAfter = incident.after;
-        return;
-      case "partition": {
-        if (!job.up) return;
-        const all = job.ranks.map(({ rank }) => rank);
-        const cut = all.filter((rank) => incident.ranks.includes(rank));
-        const others = all.filter((rank) => !incident.ranks.includes(rank));
-        job.network.partition(cut, others);
-        this.clock.after(incident.forMs, () => job.network.heal());
-        return;
-      }
-      case "freeze-rank":
-        if (job.up) job.ranks[incident.rank]?.clock.freeze(incident.forMs);
-        return;
-      case "job-crash":
-        if (incident.power) this.losePower();
-        else this.endJobs(false);
-        return;
+        return diskFaults.crashAtChange(incident.changes, incident.after);
       case "step-crash":
-        this.stepsToCrash = incident.steps;
-        this.stepCrashAfter = incident.after;
-        return;
+        return diskFaults.crashAtStep(incident.steps, incident.after);
+      case "job-crash":
+        return incident.power ? this.losePower() : this.endJobs(false);
       case "second-job":
         if (job.up) this.newcomers.push(this.startJob(incident.ranks));
         return;
+      case "bit-rot":
+        return this.rot(incident.back, incident.bit);
       case "freeze":
         if (job.up) job.freeze(incident.forMs);
+        return;
+      default:
+        return this.befall(incident);
+    }
+  }
+
+  /** One rank, or some. */
+  private befall(
+    incident: Extract<
+      Incident,
+      { rank: number } | { ranks: readonly number[] } | { mute: number } | { parts: number }
+    >,
+  ): void {
+    const { job } = this;
+    const { live } = job;
+    if (live.length === 0) return;
+    const one = (rank: number) => live[rank % live.length];
+    const among = (ranks: readonly number[]) =>
+      live.filter(({ rank }) => ranks.includes(rank % this.plan.ranks));
+    switch (incident.kind) {
+      case "rank-crash":
+        return this.rankDies(one(incident.rank), incident.host);
+      case "rank-exit":
+        return this.rankExits(one(incident.rank));
+      case "host-crash": {
+        const { host } = one(incident.rank).transport;
+        const there = live.filter(({ transport }) => transport.host === host);
+        for (const process of there) this.rankDies(process, true);
+        return;
+      }
+      case "partition":
+        return job.partition(among(incident.ranks), incident.forMs);
+      case "shatter":
+        for (let part = 0; part < incident.parts; part++)
+          job.partition(
+            live.filter((_, index) => index % incident.parts === part),
+            incident.forMs,
+          );
+        return;
+      case "one-way": {
+        const mute = one(incident.mute);
+        const deaf = one(incident.deaf);
+        if (job.up && mute !== deaf) deaf.deafen(mute.rank, incident.forMs);
+        return;
+      }
+      case "deaf": {
+        const deaf = one(incident.rank);
+        if (job.up) for (const { rank } of live) deaf.deafen(rank, incident.forMs);
+        return;
+      }
+      case "freeze-rank":
+        if (job.up) one(incident.rank).freeze(incident.forMs);
+        return;
+      case "storage-away":
+        for (const process of among(incident.ranks))
+          process.loseStorage(incident.forMs, incident.how);
         return;
     }
   }
 
+  private rot(back: number, bit: number): void {
+    const { oracle } = this.world.checkers;
+    oracle.advance();
+    // Of what nobody has executed nobody could say which bytes it must have.
+    const executed = Math.max(...this.job.live.map(({ chain }) => chain?.slot ?? -1));
+    const slot = executed - back;
+    if (slot < 0 || !this.job.up) return;
+    const path = oracle.pathOf(slot);
+    const { length } = this.disk.find(path)!.bytes;
+    this.disk.flipBit(path, (bit >>> 3) % length, bit & 7);
+    this.ways.took("bit rot");
+  }
+
   /** Before the epoch a job ends with its first dead rank. */
-  private rankDies(rank: number, withHost: boolean): void {
+  private rankDies(process: RankProcess, withHost: boolean): void {
     const { job } = this;
-    if (!job.up || job.live.length <= 1) this.endJobs(withHost);
-    else if (job.ranks[rank]?.alive) job.crash(rank, withHost);
+    if (!process.alive) return;
+    if (!job.up) this.endJobs(withHost);
+    else job.crash(process.rank, withHost);
+  }
+
+  /** Its exit routine runs: it says BYE, which leaves if there is time for it. */
+  private rankExits(process: RankProcess): void {
+    if (!process.clock.frozen) process.loop?.statusToAll({ kind: "bye", json: "{}" });
+    this.clock.after(2, () => this.rankDies(process, false));
   }
 
   private endJobs(withHosts: boolean): void {
@@ -313,12 +398,10 @@ class Cluster {
     if (!this.world.faulty) return;
     this.trace.add("faults end");
     this.world.faulty = false;
-    this.stepsToCrash = Number.POSITIVE_INFINITY;
-    this.changesToDeath = Number.POSITIVE_INFINITY;
-    // Fewer than R members cannot go on (protocol.md, step 8): whoever watches starts the job again.
-    if (this.job.live.length < answersMin(this.job.ranks.length)) this.endJobs(false);
+    this.diskFaults.calm();
     for (const job of [this.job, ...this.newcomers]) {
       job.network.heal();
+      for (const process of job.live) process.healEars();
       job.applyFaults();
     }
   }
@@ -348,98 +431,6 @@ class Cluster {
     this.clock.after(INSIST_MS, () => this.insist());
   }
 
-  // The end.
-
-  private settled(): boolean {
-    const { job, world } = this;
-    if (!job.up || job.live.length === 0) return false;
-    if (this.newcomers.some((one) => one.ended === undefined)) return false;
-    if (!world.users.submissions.every(({ resolved }) => resolved)) return false;
-    if (!job.live.every(({ idle, counter }) => idle && counter!.pending.size === 0)) return false;
-    world.checkers.oracle.advance();
-    const head = world.checkers.oracle.head?.hash;
-    return job.live.every(({ chain }) => chain!.hash === head);
-  }
-
-  private explainUnsettled(): void {
-    const { job, world } = this;
-    const open = world.users.submissions.filter(({ resolved }) => !resolved).length;
-    const ranks = job.ranks.map((process) => {
-      const { name, alive, loop, counter, chain } = process;
-      if (!alive) return `${name} is dead`;
-      if (loop === undefined) return `${name} has not started`;
-      const { core, transactions, own } = loop.context;
-      return `${name}: slot ${chain?.slot}, settled ${core.settled}, unsettled ${core.unsettled}, waiting ${transactions.waiting()}, retrying ${transactions.retrying()}, in flight ${own.inFlight}, pending ${counter?.pending.size}, core idle ${core.idle}`;
-    });
-    const head = world.checkers.oracle.head?.slot;
-    this.fail(
-      new Violation(
-        "L2",
-        `after ${LIVENESS_MS} ms of peace ${open} transactions have no answer (storage ends at slot ${head}; job ${job.number}, ended ${job.ended})\n  ${ranks.join("\n  ")}`,
-      ),
-    );
-  }
-
-  private checkPromises(): void {
-    for (const { counter } of this.job.ranks) {
-      for (const id of counter?.agreed ?? []) this.world.checkers.agreedIsIn(id);
-    }
-    for (const { name, chain } of this.job.live) this.world.checkers.root(name, chain!);
-    for (const job of this.newcomers) {
-      if (job.ended !== "LEDGER_IN_USE" && this.plan.scenario === "second-job")
-        this.fail(
-          new Violation("S9", `the second job ended with ${job.ended}, not with LEDGER_IN_USE`),
-        );
-    }
-  }
-
-  private async stopCleanly(): Promise<void> {
-    const { job, clock } = this;
-    for (const { loop } of job.live) loop!.drain();
-    await clock.run(
-      clock.now() + LIVENESS_MS,
-      () => this.failed || job.live.every(({ sealed }) => sealed),
-    );
-    if (this.failed) return;
-    if (!job.live.every(({ sealed }) => sealed)) {
-      const rest = job.live.filter(({ sealed }) => !sealed).map(({ name }) => name);
-      this.fail(new Violation("L1", `the job does not end: ${rest.join()} was not sealed`));
-    }
-    this.world.checkers.oracle.advance();
-    if (this.world.checkers.oracle.members.length > 0)
-      this.fail(new Violation("L1", "the job ended without a SEAL that nobody is in"));
-  }
-
-  private checkLeaks(): void {
-    for (const process of this.job.live) {
-      const leaks = process.leaks();
-      if (leaks.length > 0)
-        this.fail(new Violation("QUEUE", `${process.name} keeps ${leaks.join(", ")}`));
-    }
-  }
-
-  /** A reader that comes after everybody is gone, with what power left behind. */
-  private async recoverAfresh(): Promise<void> {
-    this.over = true;
-    this.losePower();
-    const ops = this.disk.host("auditor");
-    const blocks = { block: () => new Uint8Array(0) };
-    const storage = new StorageService({ ops, now: () => this.clock.now(), blocks });
-    const read = async () => {
-      await storage.open({ directory: ROOT, incarnation: "ffffffffffffffff" });
-      return await replayLedger(this.genesis, storage);
-    };
-    let done = false;
-    read()
-      .then((chain) => this.world.checkers.recovered(chain))
-      .catch((error) => this.fail(error))
-      .finally(() => {
-        done = true;
-      });
-    await turn();
-    await this.clock.run(this.clock.now() + LIVENESS_MS, () => done);
-  }
-
   report(): RunReport {
     const { checkers, users } = this.world;
     const { records } = checkers.oracle;
@@ -456,9 +447,11 @@ class Cluster {
       virtualMs: this.clock.now(),
       events: this.clock.events,
       settledAfterMs: this.settledAfterMs,
+      evictedAfterMs: this.evictedAfterMs,
       slots: records.length,
       kinds,
       counts: { ...checkers.counts, ...users.counts, jobs: this.jobs },
+      ways: this.ways.all,
     };
   }
 }

@@ -10,14 +10,17 @@ import type { Genesis } from "../ledger/genesis.ts";
 import { judgeRecord, namesOf } from "../ledger/judge.ts";
 import { decodeRecord, type LedgerRecord } from "../ledger/record.ts";
 import { settledBy } from "../ledger/replay.ts";
-import { ANSWER, answerOf, hashIndexOf, isVoter, type SettledRound } from "../ledger/settlement.ts";
+import type { SettledRound } from "../ledger/settlement.ts";
 import { decodeTransaction, type Transaction } from "../ledger/transaction-object.ts";
 import { verdictName } from "../ledger/verdict.ts";
 import { SEGMENT_RECORDS } from "../limits.ts";
 import { LedgerPaths, recordName } from "../storage/paths.ts";
 import type { SimulatedDisk } from "../storage/simulated-disk.ts";
+import { type Epoch, type EpochEnd, Epochs, yesVoters } from "./epochs.ts";
+import type { Presence } from "./presence.ts";
 import { StateModel } from "./state-model.ts";
 import { type Trace, Violation } from "./trace.ts";
+import type { Ways } from "./ways.ts";
 
 export interface OracleRecord {
   readonly slot: number;
@@ -27,7 +30,8 @@ export interface OracleRecord {
   readonly settledRound: number;
   readonly height: number;
   readonly effectsDigest: string;
-  readonly members: number;
+  /** In force after it: the hash of a SEAL. */
+  readonly epoch: string;
 }
 
 export interface LoggedTransaction {
@@ -41,6 +45,7 @@ export class LogOracle {
   readonly records: OracleRecord[] = [];
   readonly transactions = new Map<string, LoggedTransaction>();
   readonly model: StateModel;
+  readonly epochs: Epochs;
   private readonly disk: SimulatedDisk;
   private readonly paths: LedgerPaths;
   private readonly genesis: Genesis;
@@ -48,8 +53,22 @@ export class LogOracle {
   private readonly chain: Chain;
   private readonly blocks = new Map<string, number>();
   private readonly trace: Trace;
+  private readonly mayLie: (incarnation: string) => boolean;
 
-  constructor(options: { disk: SimulatedDisk; root: string; genesis: Genesis; trace: Trace }) {
+  constructor(options: {
+    disk: SimulatedDisk;
+    root: string;
+    genesis: Genesis;
+    trace: Trace;
+    ways: Ways;
+    presence?: Presence | undefined;
+    /** An epoch ended with a SEAL that counts. */
+    onEpochEnd(epoch: Epoch, end: EpochEnd): void;
+    /** This incarnation (hex) may write junk: it takes the slot and nothing else. */
+    mayLie?(incarnation: string): boolean;
+  }) {
+    this.mayLie = options.mayLie ?? (() => false);
+    this.epochs = new Epochs({ ...options, quorum: options.genesis.quorum });
     this.disk = options.disk;
     this.paths = new LedgerPaths(options.root);
     this.genesis = options.genesis;
@@ -77,6 +96,12 @@ export class LogOracle {
     }
   }
 
+  /** The file of a record that is in the log. */
+  pathOf(slot: number): string {
+    const prevHash = slot === 0 ? new Uint8Array(32) : fromHex(this.records[slot - 1].hash);
+    return this.paths.record(Math.floor(slot / SEGMENT_RECORDS), slot, prevHash);
+  }
+
   private durableChild(slot: number, prevHash: Uint8Array): Uint8Array | undefined {
     const tail = this.paths.tail(Math.floor(slot / SEGMENT_RECORDS));
     const log = this.disk.find(this.paths.log);
@@ -101,12 +126,14 @@ export class LogOracle {
     }
     const { header, body, hash } = record.value;
     const counts = judgeRecord(chain, record.value, bytes).counts;
-    if (!counts && (body.kind === "QUORUM" || body.kind === "STORAGE")) {
+    if (!counts && body.kind !== "NOOP" && !this.mayLie(toHex(header.authorIncarnation))) {
       throw new Violation(
         "S4",
         `slot ${slot} is a ${body.kind} of an honest rank and does not count`,
       );
     }
+    if (counts) this.epochs.take(record.value);
+    else this.epochs.pass();
     if (counts) this.execute(record.value);
     if (counts && body.kind === "QUORUM")
       for (const round of body.rounds) this.checkQuorum(slot, round);
@@ -119,7 +146,8 @@ export class LogOracle {
     chain.height = this.model.height;
     chain.advance(slot, toHex(hash));
     if (counts && body.kind === "SEAL") chain.install(body.seal.members);
-    if (counts && body.kind === "INTENT") chain.announce(header.authorIncarnation);
+    if (counts && body.kind === "INTENT")
+      chain.announce(header.authorIncarnation, body.intent.answered);
     this.records.push({
       slot,
       hash: toHex(hash),
@@ -128,7 +156,7 @@ export class LogOracle {
       settledRound: chain.settledRound,
       height: this.model.height,
       effectsDigest: this.model.effectsDigest,
-      members: chain.ranks,
+      epoch: chain.epoch.hash,
     });
     this.trace.add(
       `durable ${header.kind} slot ${slot} rounds ${header.firstRound}-${header.lastRound} ${toHex(hash, 0, 4)}`,
@@ -201,12 +229,7 @@ export class LogOracle {
   private checkQuorum(slot: number, round: SettledRound): void {
     const ranks = this.chain.ranks;
     for (const { rank } of namesOf(round)) {
-      let yes = 0;
-      for (let voter = 0; voter < ranks; voter++) {
-        const group = round.votes.find(({ voters }) => isVoter(voters, voter));
-        const answer = group?.answers[rank] ?? 0;
-        if (answerOf(answer) === ANSWER.YES && hashIndexOf(answer) === 0) yes++;
-      }
+      const yes = yesVoters(round, rank, 0, ranks);
       if (yes <= ranks / 2) {
         throw new Violation(
           "S4",

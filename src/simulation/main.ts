@@ -5,8 +5,10 @@
  */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { EXIT } from "../base/errors.ts";
+import { QUORUMS, type Quorum } from "../ledger/genesis.ts";
 import { type RunReport, simulate } from "./cluster.ts";
 import { planOf, SCENARIOS, type Scenario } from "./plan.ts";
+import { Ways } from "./ways.ts";
 
 interface Flags {
   readonly seed?: number;
@@ -14,6 +16,7 @@ interface Flags {
   readonly from: number;
   readonly ranks?: number;
   readonly scenario?: Scenario;
+  readonly quorum?: Quorum;
   readonly trace: boolean;
   readonly keepGoing: boolean;
 }
@@ -34,6 +37,7 @@ const program = new Command("simulation")
   .addOption(
     new Option("--scenario <name>", "family of faults (default: by the seed)").choices(SCENARIOS),
   )
+  .addOption(new Option("--quorum <kind>", "what wins in the ledger").choices(QUORUMS))
   .addOption(new Option("--trace", "print every event").default(false))
   .addOption(new Option("--keep-going", "go on after a failure").default(false));
 
@@ -41,7 +45,8 @@ function replayCommand(report: RunReport, flags: Flags): string {
   const { seed, scenario } = report.plan;
   const ranks = flags.ranks === undefined ? "" : ` --ranks ${flags.ranks}`;
   const named = flags.scenario === undefined ? "" : ` --scenario ${scenario}`;
-  return `bun src/simulation/main.ts --seed ${seed}${ranks}${named} --trace`;
+  const wins = flags.quorum === undefined ? "" : ` --quorum ${flags.quorum}`;
+  return `bun src/simulation/main.ts --seed ${seed}${ranks}${named}${wins} --trace`;
 }
 
 function sayFailure(report: RunReport, flags: Flags): void {
@@ -68,14 +73,23 @@ function describe(report: RunReport): string {
   );
 }
 
+/** How often each rare way was taken; the last line has those that never were. */
+function sayWays(ways: Ways): void {
+  const all = Object.entries(ways.all);
+  const taken = all.filter(([, times]) => times > 0).map(([way, times]) => `${times} ${way}`);
+  const never = all.filter(([, times]) => times === 0).map(([way]) => way);
+  process.stdout.write(`ways: ${taken.join(", ")}\nnever: ${never.join(", ") || "none"}\n`);
+}
+
 async function main(flags: Flags): Promise<number> {
   const one = flags.seed !== undefined;
   const first = flags.seed ?? flags.from;
   const count = one ? 1 : (flags.seeds ?? 100);
   const started = performance.now();
   const failed: number[] = [];
-  const sums = { settledMs: 0, virtualMs: 0, events: 0, slots: 0, accepted: 0 };
+  const sums = { settledMs: 0, evictedMs: 0, virtualMs: 0, events: 0, slots: 0, accepted: 0 };
   const kinds = new Map<string, number>();
+  const ways = new Ways();
   let done = 0;
   for (let seed = first; seed < first + count; seed++) {
     const plan = planOf(seed, {
@@ -85,10 +99,12 @@ async function main(flags: Flags): Promise<number> {
     const print = flags.trace
       ? (line: string) => void process.stdout.write(`${line}\n`)
       : undefined;
-    const report = await simulate(plan, { print });
+    const report = await simulate(plan, { print, quorum: flags.quorum });
     done++;
     sums.settledMs = Math.max(sums.settledMs, report.settledAfterMs);
+    sums.evictedMs = Math.max(sums.evictedMs, report.evictedAfterMs);
     sums.virtualMs += report.virtualMs;
+    ways.add(report.ways);
     sums.events += report.events;
     sums.slots += report.slots;
     sums.accepted += report.counts.accepted;
@@ -110,8 +126,10 @@ async function main(flags: Flags): Promise<number> {
     `${done} seeds, ${failed.length} failed${failed.length > 0 ? ` (${failed.join()})` : ""}; ` +
       `${(sums.virtualMs / 1000).toFixed(0)} virtual s in ${seconds.toFixed(1)} s, ${sums.events} events, ` +
       `${sums.accepted} transactions, ${sums.slots} slots: ${list}; ` +
-      `all answered at most ${(sums.settledMs / 1000).toFixed(1)} virtual s after the load\n`,
+      `all answered at most ${(sums.settledMs / 1000).toFixed(1)} virtual s after the load, ` +
+      `the dead evicted at most ${(sums.evictedMs / 1000).toFixed(1)} virtual s after their end\n`,
   );
+  sayWays(ways);
   return failed.length === 0 ? EXIT.ok : EXIT.failed;
 }
 

@@ -5,6 +5,7 @@
 import { Random } from "../base/random.ts";
 import { DEFAULT_SETTINGS, type RankSettings } from "../rank/context.ts";
 import type { NetworkModel } from "../transport/in-process.ts";
+import { type Incident, IncidentMaker } from "./incidents.ts";
 
 export const SCENARIOS = [
   /** Nothing fails; speeds differ. */
@@ -13,9 +14,9 @@ export const SCENARIOS = [
   "network",
   /** Collectives that hang or complete at some ranks only. */
   "collectives",
-  /** Slow storage, EIO, ENOSPC, answers that hide a success. */
+  /** Slow storage, EIO, ENOSPC, answers that hide a success; storage away for a while. */
   "storage",
-  /** A rank dies for good. */
+  /** Ranks die for good, some of them all but one; the others go on. */
   "rank-crash",
   /** Ranks that are cut off from the others for a while, or frozen; storage is in reach. */
   "partition",
@@ -29,47 +30,20 @@ export const SCENARIOS = [
   "second-job",
   /** The job is frozen past the deadline and another takes over: the first stops when it wakes. */
   "frozen-job",
+  /** Ranks and hosts die, say BYE or lose their storage, and are evicted by a SEAL. */
+  "eviction",
+  /** The same, and replacements are started until the job has its size again. */
+  "healing",
+  /** The job falls apart into halves, or into a few and the rest. */
+  "split",
+  /** Ranks that sleep or are cut off until they are evicted, and come back. */
+  "rejoin",
+  /** Bits of the log's files turn while its ranks live. */
+  "bit-rot",
   /** Everything. */
   "storm",
 ] as const;
 export type Scenario = (typeof SCENARIOS)[number];
-
-export type Incident =
-  | {
-      readonly kind: "rank-crash";
-      readonly atMs: number;
-      readonly rank: number;
-      readonly host: boolean;
-    }
-  | {
-      readonly kind: "partition";
-      readonly atMs: number;
-      readonly ranks: readonly number[];
-      readonly forMs: number;
-    }
-  | {
-      readonly kind: "freeze-rank";
-      readonly atMs: number;
-      readonly rank: number;
-      readonly forMs: number;
-    }
-  | { readonly kind: "job-crash"; readonly atMs: number; readonly power: boolean }
-  /** Power fails at this step of the disk after `atMs`: before it, or right after it. */
-  | {
-      readonly kind: "step-crash";
-      readonly atMs: number;
-      readonly steps: number;
-      readonly after: boolean;
-    }
-  /** The rank that takes this change of the disk after `atMs` dies: before it, or right after it. */
-  | {
-      readonly kind: "recorder-crash";
-      readonly atMs: number;
-      readonly changes: number;
-      readonly after: boolean;
-    }
-  | { readonly kind: "second-job"; readonly atMs: number; readonly ranks: number }
-  | { readonly kind: "freeze"; readonly atMs: number; readonly forMs: number };
 
 export interface StorageFaults {
   readonly eio: number;
@@ -87,7 +61,8 @@ export interface Plan {
   /** Of a job that is started again. */
   readonly ranksLater: number;
   readonly ranksPerHost: number;
-  readonly settings: RankSettings;
+  /** Each job wants as many ranks as it starts with. */
+  readonly settings: Omit<RankSettings, "ranksWanted">;
   readonly takeoverMs: number;
   /** The network while faults last; afterwards it only delays. */
   readonly network: Partial<NetworkModel>;
@@ -100,8 +75,13 @@ export interface Plan {
   /** 0: work is done inline, at once. */
   readonly poolDelayMsMax: number;
   readonly checkThrowsRate: number;
+  /** Clocks of processes are wrong by so much at most. */
+  readonly skewMsMax: number;
   readonly duplicateRate: number;
   readonly corruptRate: number;
+  /** From the call that starts a process until it runs, at most; and how many never do. */
+  readonly spawnDelayMsMax: number;
+  readonly spawnFailRate: number;
   readonly slots: {
     readonly transactions: number;
     readonly outgoing: number;
@@ -116,61 +96,31 @@ export interface Plan {
 }
 
 const NO_STORAGE_FAULTS: StorageFaults = { eio: 0, readEio: 0, enospc: 0, spike: 0, spikeMsMax: 0 };
+const CHANGING: readonly Scenario[] = ["eviction", "healing", "split", "rejoin"];
 
 export function planOf(seed: number, options: { scenario?: Scenario; ranks?: number } = {}): Plan {
   const random = new Random(seed, 1);
   const between = (low: number, high: number) => low + random.nextBelow(high - low + 1);
   const chance = (share: number) => random.nextFloat() < share;
   const scenario = options.scenario ?? SCENARIOS[seed % SCENARIOS.length];
-  const has = (...names: Scenario[]) => names.includes(scenario) || scenario === "storm";
-  const anySize = () => (chance(0.1) ? 1 : chance(0.05) ? between(6, 8) : between(2, 5));
-  const ranks = options.ranks ?? anySize();
-  const loadUntilMs = between(800, 3000);
-  const faultsUntilMs = Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
-  const settings = settingsOf(between, chance);
   const stormy = scenario === "storm";
-  const takeoverMs = 3 * (settings.pollMs + 150);
-  const when = () => between(100, faultsUntilMs);
-  const incidents: Incident[] = [];
-  if (scenario === "rank-crash" || (stormy && chance(0.3))) {
-    for (let i = chance(0.6) ? 1 : between(1, ranks); i > 0; i--) {
-      const rank = random.nextBelow(ranks);
-      if (chance(0.5))
-        incidents.push({ kind: "rank-crash", atMs: when(), rank, host: chance(0.3) });
-      else {
-        const changes = between(1, 20);
-        incidents.push({ kind: "recorder-crash", atMs: when(), changes, after: chance(0.5) });
-      }
-    }
-  }
-  if (scenario === "partition" || (stormy && chance(0.3))) {
-    for (let i = between(1, 3); i > 0; i--) {
-      const forMs = between(20, 2000);
-      const cut = Array.from({ length: ranks }, (_, rank) => rank).filter(() => chance(0.4));
-      if (chance(0.6)) incidents.push({ kind: "partition", atMs: when(), ranks: cut, forMs });
-      else
-        incidents.push({ kind: "freeze-rank", atMs: when(), rank: random.nextBelow(ranks), forMs });
-    }
-  }
-  if (scenario === "job-crash" || (stormy && chance(0.5))) {
-    for (let i = between(1, 2); i > 0; i--) {
-      if (chance(0.5)) incidents.push({ kind: "job-crash", atMs: when(), power: chance(0.7) });
-      else
-        incidents.push({
-          kind: "step-crash",
-          atMs: when(),
-          steps: between(1, 40),
-          after: chance(0.5),
-        });
-    }
-  }
-  if (scenario === "second-job" || (stormy && chance(0.3)))
-    incidents.push({ kind: "second-job", atMs: when(), ranks: between(1, 2) });
-  if (scenario === "frozen-job" || (stormy && chance(0.2))) {
-    const atMs = when();
-    incidents.push({ kind: "freeze", atMs, forMs: takeoverMs * 3 });
-    incidents.push({ kind: "second-job", atMs: atMs + 10, ranks });
-  }
+  const has = (...names: Scenario[]) => stormy || names.includes(scenario);
+  const changing = CHANGING.includes(scenario);
+  const anySize = () => {
+    if (changing) return chance(0.1) ? between(7, 9) : between(2, 6);
+    return chance(0.1) ? 1 : chance(0.05) ? between(6, 8) : between(2, 5);
+  };
+  const ranks = options.ranks ?? anySize();
+  const loadUntilMs = changing || stormy ? between(1500, 4000) : between(800, 3000);
+  const faultsUntilMs = Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
+  const heals = scenario === "healing" || (scenario !== "eviction" && chance(0.3));
+  const settings = settingsOf(between, chance, heals);
+  const incidents = incidentsOf(scenario, random, {
+    ranks,
+    untilMs: faultsUntilMs,
+    evictMs: settings.monitoring.evictMs,
+    takeoverMs: settings.timing.takeoverMs,
+  });
   return {
     seed,
     scenario,
@@ -178,7 +128,7 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     ranksLater: options.ranks ?? (chance(0.5) ? ranks : anySize()),
     ranksPerHost: chance(0.5) ? ranks : between(1, ranks),
     settings,
-    takeoverMs,
+    takeoverMs: settings.timing.takeoverMs,
     network: {
       ...(has("network") && {
         lossRate: 0.2 * random.nextFloat() * (chance(0.7) ? 1 : 0),
@@ -205,13 +155,16 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     slowFactor: between(3, 60),
     poolDelayMsMax: chance(0.4) ? 0 : between(1, 30),
     checkThrowsRate: chance(0.2) ? 0.05 : 0,
+    skewMsMax: chance(0.3) ? 7_200_000 : 0,
     duplicateRate: has("corruption") ? 0.1 * random.nextFloat() : 0,
     corruptRate: has("corruption") && chance(0.8) ? 0.03 * random.nextFloat() : 0,
+    spawnDelayMsMax: between(1, 200),
+    spawnFailRate: chance(0.3) ? 0.3 : 0,
     slots:
       scenario === "tight" || (stormy && chance(0.3))
         ? { transactions: between(8, 64), outgoing: between(2, 16), incoming: between(8, 64) }
         : { transactions: 512, outgoing: 64, incoming: 1024 },
-    incidents: incidents.sort((a, b) => a.atMs - b.atMs),
+    incidents,
     faultsUntilMs,
     loadUntilMs,
     loadIntervalMs: chance(0.15) ? between(200, 600) : between(6, 60),
@@ -219,10 +172,80 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
   };
 }
 
+/** Storage does what it is asked within the deadlines of the plan, whatever else happens. */
+export function storageAnswers({ storage, slowRank }: Plan): boolean {
+  const { eio, readEio, enospc, spike } = storage;
+  return eio + readEio + enospc + spike === 0 && slowRank < 0;
+}
+
+/** T of L5, from a death to the SEAL without it: known where nothing else is in the way. */
+export function evictionMsMax(plan: Plan): number {
+  const { settings, incidents, network, ranks, takeoverMs } = plan;
+  const deaths = new Set(["rank-crash", "rank-exit", "host-crash", "recorder-crash"]);
+  const alone = incidents.every(({ kind }) => deaths.has(kind));
+  if (!alone || !storageAnswers(plan) || Object.keys(network).length > 0)
+    return Number.POSITIVE_INFINITY;
+  const { suspectMs, evictMs, turnDelayMs } = settings.monitoring;
+  const turns = ranks * (turnDelayMs + settings.timing.turnDelayMs);
+  // Who is about to seal may die as well, and who is left may have to ask by an INTENT.
+  return 2 * (suspectMs + evictMs + settings.timing.sealWaitMs + turns + takeoverMs) + 500;
+}
+
+/** SEALs of members that so few incidents may bring about: who comes back is let in by one more. */
+export function sealsMax({ incidents, ranks, network }: Plan): number {
+  const unasked = Object.keys(network).length > 0 ? 20 : 4;
+  return unasked + 2 * ranks + 4 * incidents.length;
+}
+
+function incidentsOf(
+  scenario: Scenario,
+  random: Random,
+  run: { ranks: number; untilMs: number; evictMs: number; takeoverMs: number },
+): readonly Incident[] {
+  const make = new IncidentMaker(random, run);
+  const stormy = scenario === "storm";
+  const chance = (share: number) => random.nextFloat() < share;
+  /** In the scenario of that name, and now and then in a storm. */
+  const has = (name: Scenario, share: number) => scenario === name || (stormy && chance(share));
+  const upTo = (count: number) => 1 + random.nextBelow(count);
+  if (has("rank-crash", 0.2)) make.times(chance(0.6) ? 1 : upTo(run.ranks), () => make.death());
+  if (has("partition", 0.2))
+    make.times(upTo(3), () => (chance(0.6) ? make.partition() : make.freezeRank()));
+  if (has("job-crash", 0.25)) make.times(upTo(2), () => make.jobDeath());
+  if (has("second-job", 0.2)) make.secondJob();
+  if (has("frozen-job", 0.1)) make.frozenJob(run.takeoverMs);
+  if (has("storage", 0.2) && chance(0.5)) make.storageAway();
+  if (has("eviction", 0.4) || scenario === "healing") {
+    make.times(upTo(3), () => (chance(0.8) ? make.death() : make.hostDeath()));
+    if (chance(0.3)) make.massDeath();
+    if (chance(0.2)) make.storageAway();
+    if (chance(0.1)) make.stranding();
+    if (chance(0.2)) make.oneWay();
+  }
+  if (has("split", 0.2))
+    make.times(upTo(2), () => {
+      const kind = random.nextFloat();
+      if (kind < 0.35) make.evenSplit();
+      else if (kind < 0.55) make.shatter();
+      else if (kind < 0.7) make.swizzle();
+      else if (kind < 0.9) make.partition();
+      else make.oneWay();
+    });
+  if (has("rejoin", 0.2))
+    make.times(upTo(4), () => (chance(0.7) ? make.freezeRank() : make.partition()));
+  if (scenario === "bit-rot") make.times(upTo(4), () => make.bitRot());
+  return make.made.sort((a, b) => a.atMs - b.atMs);
+}
+
 function settingsOf(
   between: (low: number, high: number) => number,
   chance: (share: number) => boolean,
-): RankSettings {
+  heals: boolean,
+): Plan["settings"] {
+  const pollMs = between(50, 200);
+  const heartbeatMs = between(15, 40);
+  const suspectMs = heartbeatMs * between(5, 10);
+  const evictMs = suspectMs * between(2, 3);
   return {
     ...DEFAULT_SETTINGS,
     blockTransactions: between(1, 5),
@@ -233,7 +256,7 @@ function settingsOf(
     pipelineDepth: between(1, 4),
     collectiveTimeoutMs: between(100, 600),
     retryDelayMs: between(5, 20),
-    pollMs: between(50, 200),
+    pollMs,
     checkpointRecords: between(3, 40),
     timing: {
       proposalTimeoutMs: between(30, 200),
@@ -241,6 +264,21 @@ function settingsOf(
       turnDelayMs: between(15, 80),
       readDelayMs: between(15, 80),
       pullIntervalMs: between(10, 40),
+      sealWaitMs: between(30, 150),
+      takeoverMs: 3 * (pollMs + 150),
     },
+    monitoring: { heartbeatMs, suspectMs, evictMs, turnDelayMs: between(20, 80), scale: 1 },
+    storageOn: chance(0.7) ? "alert" : chance(0.7) ? "no-majority" : "always",
+    heal: heals ? "spawn" : "off",
+    healAfterMs: evictMs * between(1, 6),
+    spawnTimeoutMs: between(300, 1000),
+    regroupTimeoutMs: between(150, 600),
+    scrubRecords: between(8, 64),
+    scrubMs: between(100, 500),
+    repairWaitMs: between(200, 1000),
+    storageLostMs: between(600, 2000),
+    helloMs: between(40, 150),
+    propagate: chance(0.6) ? "off" : chance(0.5) ? "backup" : "all",
+    admitTimeoutMs: 10_000,
   };
 }

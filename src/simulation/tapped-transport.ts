@@ -8,6 +8,7 @@ import type {
   Messages,
   ReduceOperation,
   RegroupOptions,
+  SpawnOptions,
   Transport,
   TransportHandler,
 } from "../transport/transport.ts";
@@ -15,8 +16,12 @@ import type {
 export interface Tap {
   /** Bytes that leave this rank, by message or collective. */
   onSend(bytes: Uint8Array): void;
+  /** It contributes to a collective of its lanes. */
+  onCollective(): void;
   /** A message that the process is about to handle. */
   onReceive(from: number, bytes: Uint8Array): void;
+  /** False: the way from there to here is cut, while the other direction may work. */
+  hears(from: number): boolean;
   /** What becomes of one message. */
   fate(): Fate;
 }
@@ -52,6 +57,12 @@ export class TappedTransport implements Transport {
   get size(): number {
     return this.inner.size;
   }
+  get spawned(): boolean {
+    return this.inner.spawned;
+  }
+  get processes(): readonly number[] {
+    return this.inner.processes;
+  }
   get lanes(): number {
     return this.inner.lanes;
   }
@@ -83,6 +94,16 @@ export class TappedTransport implements Transport {
     };
   }
 
+  /** What goes on after a wait goes on once the process is awake. */
+  private awake<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      promise.then(
+        (value) => this.later(value, resolve),
+        (error) => this.later(error, reject),
+      );
+    });
+  }
+
   private later<T>(what: T, hand: (what: T) => void): void {
     this.clock.schedule(this.clock.now(), () => hand(what));
   }
@@ -108,19 +129,26 @@ export class TappedTransport implements Transport {
   }
   allgather(lane: number, bytes: Uint8Array, bytesMax: number, deadlineMs: number): void {
     this.tap.onSend(bytes);
+    this.tap.onCollective();
     this.inner.allgather(lane, bytes, bytesMax, deadlineMs);
   }
   barrier(deadlineMs?: number): Promise<void> {
-    return this.inner.barrier(deadlineMs);
+    return this.awake(this.inner.barrier(deadlineMs));
   }
   allreduce(values: Float64Array, operation: ReduceOperation, deadlineMs?: number) {
-    return this.inner.allreduce(values, operation, deadlineMs);
+    return this.awake(this.inner.allreduce(values, operation, deadlineMs));
   }
   lanePoisoned(lane: number): boolean {
     return this.inner.lanePoisoned(lane);
   }
   regroup(options: RegroupOptions): Promise<void> {
-    return this.inner.regroup(options);
+    return this.awake(this.inner.regroup(options));
+  }
+  async spawn(options: SpawnOptions): Promise<readonly number[]> {
+    return await this.awake(this.inner.spawn(options));
+  }
+  forget(process: number): void {
+    this.inner.forget(process);
   }
   counters(): Record<string, number> {
     return this.inner.counters();
@@ -133,19 +161,21 @@ export class TappedTransport implements Transport {
   }
 
   private copyOf(batch: Messages): Message[] {
-    return Array.from({ length: batch.count }, (_, i) => {
+    const messages: Message[] = [];
+    for (let i = 0; i < batch.count; i++) {
+      const from = batch.from(i);
+      if (!this.tap.hears(from)) continue;
       const fate = this.tap.fate();
-      const message = { from: batch.from(i), bytes: this.mangled(batch.bytes(i), fate) };
-      if (fate.againMs !== undefined) {
-        const copy = { from: message.from, bytes: batch.bytes(i).slice() };
-        this.clock.schedule(this.clock.now() + fate.againMs, () => this.deliver([copy]));
-      }
-      return message;
-    });
+      messages.push({ from, bytes: this.mangled(batch.bytes(i), fate) });
+      if (fate.againMs === undefined) continue;
+      const copy = { from, bytes: new Uint8Array(batch.bytes(i)) };
+      this.clock.schedule(this.clock.now() + fate.againMs, () => this.deliver([copy]));
+    }
+    return messages;
   }
 
   private mangled(bytes: Uint8Array, { flippedBit }: Fate): Uint8Array {
-    const copy = bytes.slice();
+    const copy = new Uint8Array(bytes);
     if (flippedBit !== undefined && copy.length > 0) {
       copy[(flippedBit >>> 3) % copy.length] ^= 1 << (flippedBit & 7);
     }

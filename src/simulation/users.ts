@@ -10,6 +10,12 @@ import type { Intake } from "../rank/intake.ts";
 import type { Checkers } from "./checkers.ts";
 import type { Trace } from "./trace.ts";
 
+/** Nothing is known yet of what is answered so: it is sent again. */
+const AGAIN: ReadonlySet<number> = new Set([
+  SUBMIT.FULL,
+  SUBMIT.STOPPING,
+  SUBMIT.DUPLICATE_PENDING,
+]);
 const ACCOUNTS = 6;
 const KEYS = 10;
 
@@ -27,8 +33,10 @@ export interface Counter {
   readonly owner: number;
   /** Accepted here and not answered. */
   readonly pending: Set<string>;
-  /** Told agreed here. */
+  /** Told agreed here: "txnID epoch". */
   readonly agreed: Set<string>;
+  /** Time of day there, right or wrong. */
+  wall(): number;
 }
 
 export class Users {
@@ -48,34 +56,33 @@ export class Users {
     this.wall = options.wall;
   }
 
-  /** Comes to a rank: its receipts are listened to from now on. */
-  meet(name: string, intake: Intake): Counter {
+  /** Comes to a rank: its receipts are listened to from now on. `epoch` is the one it is in. */
+  meet(name: string, intake: Intake, rank: { epoch(): string; wall(): number }): Counter {
     const pending = new Set<string>();
     const agreed = new Set<string>();
-    const owner = intake.attach((batch) => this.receipts(name, pending, agreed, batch));
-    return { name, intake, owner, pending, agreed };
+    const owner = intake.attach((batch) => {
+      if (batch.level === "agreed") this.promised(agreed, rank.epoch(), batch);
+      else this.answered(name, pending, batch);
+      this.trace.add(`${name} tells ${batch.count} ${batch.level}`);
+    });
+    return { name, intake, owner, pending, agreed, wall: rank.wall };
   }
 
-  private receipts(
-    name: string,
-    pending: Set<string>,
-    agreed: Set<string>,
-    batch: ReceiptBatch,
-  ): void {
+  private promised(agreed: Set<string>, epoch: string, batch: ReceiptBatch): void {
+    this.counts.agreed += batch.count;
+    for (let i = 0; i < batch.count; i++)
+      agreed.add(`${toHex(batch.ids, 32 * i, 32 * i + 32)} ${epoch}`);
+  }
+
+  private answered(name: string, pending: Set<string>, batch: ReceiptBatch): void {
     for (let i = 0; i < batch.count; i++) {
       const id = toHex(batch.ids, 32 * i, 32 * i + 32);
-      if (batch.level === "agreed") {
-        this.counts.agreed++;
-        agreed.add(id);
-        continue;
-      }
       this.counts.finals++;
       pending.delete(id);
       this.checkers.toldAsFinal(name, id, batch.outcomes[i]);
       const submission = this.byId.get(id);
       if (submission !== undefined) submission.resolved = true;
     }
-    this.trace.add(`${name} tells ${batch.count} ${batch.level}`);
   }
 
   /** One visit: some new transactions, some that were sent before. */
@@ -112,7 +119,7 @@ export class Users {
     }
     const count = chosen.length;
     const tags = Int32Array.from(chosen, (_, i) => i);
-    const times = new Float64Array(count).fill(this.wall());
+    const times = new Float64Array(count).fill(counter.wall());
     const statuses = new Uint8Array(count).fill(255);
     this.counts.submitted += count;
     // Receipts may come inside the call: what is accepted is pending before it is known to be.
@@ -123,15 +130,16 @@ export class Users {
     const end = counter.intake.submit(counter.owner, batch, 0, statuses);
     for (const [i, one] of chosen.entries()) {
       const status = i < end ? statuses[i] : SUBMIT.FULL;
-      if (status === SUBMIT.ACCEPTED || status === SUBMIT.DUPLICATE_PENDING) {
-        if (status === SUBMIT.ACCEPTED) this.counts.accepted++;
+      if (status === SUBMIT.ACCEPTED) {
+        this.counts.accepted++;
         answered.add(one.id);
         continue;
       }
-      this.counts.refused++;
+      // It may be pending for somebody else, as a backup of another rank: asking again tells.
+      if (status !== SUBMIT.DUPLICATE_PENDING) this.counts.refused++;
       // The same transaction may stand twice in a batch; one of them may have been taken.
       if (!before.has(one.id) && !answered.has(one.id)) counter.pending.delete(one.id);
-      if (status !== SUBMIT.FULL && status !== SUBMIT.STOPPING) one.resolved = true;
+      if (!AGAIN.has(status)) one.resolved = true;
     }
     this.trace.add(
       `${counter.name} is asked for ${count}: ${Buffer.from(statuses).toString("hex")}`,

@@ -15,7 +15,7 @@ interface Event {
 const EVENTS_A_TURN = 1024;
 
 /** 2026-01-01, so that transactions and records carry a plausible date. */
-const WALL_AT_START_MS = 1_767_225_600_000;
+export const WALL_AT_START_MS = 1_767_225_600_000;
 
 export class VirtualClock implements Clock {
   private readonly heap: Event[] = [];
@@ -105,11 +105,14 @@ export function turn(): Promise<void> {
 /** The clock of one process: nothing fires once it is dead, nor while it is frozen (SIGSTOP). */
 export class ProcessClock implements Clock {
   private readonly clock: VirtualClock;
+  private readonly skewMs: number;
   private dead = false;
   private frozenUntil = 0;
 
-  constructor(clock: VirtualClock) {
+  /** `skewMs`: how wrong its wall clock is. */
+  constructor(clock: VirtualClock, skewMs: number) {
     this.clock = clock;
+    this.skewMs = skewMs;
   }
 
   now(): number {
@@ -117,7 +120,7 @@ export class ProcessClock implements Clock {
   }
 
   wall(): number {
-    return this.clock.wall();
+    return this.clock.wall() + this.skewMs;
   }
 
   schedule(at: number, callback: () => void): () => void {
@@ -133,6 +136,10 @@ export class ProcessClock implements Clock {
       cancelled = true;
       cancel();
     };
+  }
+
+  get frozen(): boolean {
+    return this.clock.now() < this.frozenUntil;
   }
 
   freeze(forMs: number): void {

@@ -109,11 +109,15 @@ export class Checkpoints {
 
   /**
    * Deletes all but the newest valid ones, heads before their states, and returns the names. A
-   * state without a head that is newer than those kept may be another rank's work: it stays.
+   * state without a head that is newer than those kept may be another rank's work: it stays. One
+   * whose directory we could not sync may vanish yet, and counts for nothing here.
    */
   async prune(): Promise<string[]> {
-    const { ops, paths } = this.#context;
-    const valid = (await this.heads()).filter((found) => "head" in found);
+    const { ops, paths, publisher } = this.#context;
+    const lasts = (slot: number) =>
+      publisher.doubt(paths.head(slot)) === undefined &&
+      publisher.doubt(paths.state(slot)) === undefined;
+    const valid = (await this.heads()).filter((found) => "head" in found && lasts(found.slot));
     if (valid.length < HEADS_KEPT) return [];
     const oldestKept = valid[HEADS_KEPT - 1].slot;
     const heads: string[] = [];

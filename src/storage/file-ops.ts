@@ -117,6 +117,17 @@ export function isStale(error: unknown): boolean {
   return code === "ESTALE" || code === "EINTR" || code === "EAGAIN";
 }
 
+const GONE = new Set(
+  "ENOENT ESTALE ENOTCONN ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETUNREACH ESHUTDOWN ENODEV ENXIO".split(
+    " ",
+  ),
+);
+
+/** The file system, or the part of it that should be there, cannot be reached: it may come back. */
+export function isGone(error: unknown): boolean {
+  return GONE.has(errorCode(error));
+}
+
 /** An errno of the file system, as opposed to a verdict or a bug of ours that passes through. */
 export function isSystemError(error: unknown): boolean {
   return /^E[A-Z0-9]+$/.test(errorCode(error));

@@ -23,7 +23,7 @@ import type { Seen } from "./publisher.ts";
 import { readSegmentIndex, SegmentBuilder, type SegmentIndex } from "./segments.ts";
 import type { SharedLog } from "./shared-log.ts";
 import { judgeOrThrow, type StorageContext } from "./storage-context.ts";
-import { damagedError, ioError } from "./storage-errors.ts";
+import { damagedError, ioError, unknownError } from "./storage-errors.ts";
 
 export type Folded =
   /** segments/S is durable and log/S is gone. */
@@ -50,7 +50,17 @@ export async function fold(
   const { context } = log;
   const { paths, publisher, segments } = context;
   const path = paths.segment(place.segment);
-  let index = await segments.open(place.segment);
+  const doubt = publisher.doubt(path);
+  let index = await (doubt ? segments.reread(place.segment) : segments.open(place.segment));
+  if (doubt !== undefined) {
+    const tail = await context.ops.status(paths.tail(place.segment));
+    if (index !== undefined && tail !== undefined) {
+      const error = unknownError(path, doubt.cause, { elsewhere: true });
+      return { outcome: "unknown", error };
+    }
+    // Another host made it durable and has taken log/S away.
+    if (tail === undefined) publisher.noteKnown(path);
+  }
   if (index === undefined) {
     let builder = new SegmentBuilder(place.segment, place.segment * context.segmentRecords);
     const content = () => {
@@ -98,6 +108,8 @@ export async function finishFolding(log: SharedLog): Promise<string[]> {
       // Renamed away without its segment: only damage does that. Leave it for a person.
       throw damagedError(`${context.paths.log}/${name}`, 0, "its folded segment is missing");
     }
+    // Our own sync of it failed: log/S stays until another host has synced it.
+    if (renamed === undefined && context.publisher.doubt(index.path) !== undefined) continue;
     await verifyAndSync(context, index);
     log.noteFolded(segment);
     if (renamed === undefined) await removeTail(context, index);
@@ -148,7 +160,7 @@ async function verifyAndSync(context: StorageContext, index: SegmentIndex): Prom
     const place = { slot: record.slot, prevHash };
     prevHash = judgeOrThrow(context, place, record.bytes, within);
     if (!equalBytes(prevHash, record.hash)) {
-      throw damagedError(index.path, within.offset, "the index names another hash", record.slot);
+      throw damagedError(index.path, within.offset, "the index names another hash", place);
     }
     await context.ops.pause();
   }

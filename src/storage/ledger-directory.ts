@@ -8,7 +8,13 @@ import { configurationError, errorCode } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
 import { type FileOps, makeDurableDirectory, readDirectoryIfAny } from "./file-ops.ts";
 import { LEDGER_FORMAT, LEDGER_VERSION } from "./format.ts";
-import { GENESIS_NAME, LEDGER_DIRECTORIES, LedgerPaths, parseTempName } from "./paths.ts";
+import {
+  GENESIS_NAME,
+  LEDGER_DIRECTORIES,
+  LedgerPaths,
+  parseTempName,
+  RESERVE_DIRECTORY,
+} from "./paths.ts";
 import { type ProbeOptions, probe } from "./probe.ts";
 import type { Publisher } from "./publisher.ts";
 import { damagedError, rolledBackError, versionError } from "./storage-errors.ts";
@@ -21,6 +27,8 @@ export type DirectoryKind =
   | "ledger"
   | "foreign";
 
+const KNOWN_NAMES: ReadonlySet<string> = new Set([...LEDGER_DIRECTORIES, RESERVE_DIRECTORY]);
+
 /** What is at `root`; creates nothing. */
 export async function inspectDirectory(ops: FileOps, root: string): Promise<DirectoryKind> {
   const status = await ops.status(root);
@@ -31,7 +39,7 @@ export async function inspectDirectory(ops: FileOps, root: string): Promise<Dire
   if (names.length === 0) return "empty";
   for (const name of names) {
     if (parseTempName(name) !== undefined) continue;
-    if (!(LEDGER_DIRECTORIES as readonly string[]).includes(name)) return "foreign";
+    if (!KNOWN_NAMES.has(name)) return "foreign";
   }
   for (const name of names) {
     const inside = await readDirectoryIfAny(ops, `${root}/${name}`).catch(() => []);

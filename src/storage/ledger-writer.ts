@@ -5,7 +5,7 @@
  */
 import type { KeyObject } from "node:crypto";
 import { toHex } from "../base/bytes.ts";
-import { BaashError } from "../base/errors.ts";
+import { BaashError, errorCode } from "../base/errors.ts";
 import { signMessage } from "../ledger/keys.ts";
 import {
   type EncodedRecord,
@@ -15,11 +15,18 @@ import {
 } from "../ledger/record.ts";
 import {
   encodeNoop,
+  encodeSeal,
   encodeSettlement,
+  type Member,
   type PayloadParts,
   type SettledRound,
+  type SignedAnswer,
 } from "../ledger/settlement.ts";
-import type { SharedLog } from "./shared-log.ts";
+import type { HeadWatch } from "./head-watch.ts";
+import type { RecordCache } from "./record-cache.ts";
+import type { Reserve } from "./reserve.ts";
+import type { Appended, SharedLog } from "./shared-log.ts";
+import { ioError } from "./storage-errors.ts";
 
 /** A proposal inside a draft: its blocks stay in the incoming queue, named by slot. */
 export interface DraftProposal {
@@ -42,9 +49,25 @@ export interface RecordDraft {
   readonly heightBefore: number;
   readonly creationTime: number;
   readonly rounds: readonly DraftRound[];
-  /** SEAL and INTENT: the payload, encoded. */
+  /** The author's number in the epoch, where it is not the one that `writeAs` gave. */
+  readonly authorRank?: number;
+  /** A SEAL that settles rounds. */
+  readonly seal?: {
+    readonly members: readonly Member[];
+    readonly answers: readonly number[];
+    /** Byzantine epochs: what each of `answers` signed. */
+    readonly signedAnswers?: readonly SignedAnswer[] | undefined;
+  };
+  /** INTENT, and SEAL without rounds: the payload, encoded. */
   readonly payload?: Uint8Array;
+  /** May take of the room in reserve as SEAL, INTENT and NOOP do: what a clean stop drains. */
+  readonly urgent?: boolean;
 }
+
+/** Without these nobody is evicted, no newcomer refuted, no ledger closed. */
+const MEMBERSHIP: ReadonlySet<RecordKind> = new Set(["SEAL", "INTENT", "NOOP"]);
+/** Pieces of other processes' reserves that one record may take. */
+const FOREIGN_PIECES_MAX = 3;
 
 export type AppendResult =
   | { readonly won: true; readonly hash: Uint8Array; readonly bytes: number }
@@ -70,17 +93,39 @@ export interface WriterCounters {
   /** Appends that found the slot taken: the race costs work, never a fork. */
   lostRaces: number;
   appendMs: number;
+  /** Pieces of the reserve that membership records took. */
+  reserveUses: number;
+}
+
+export function newWriterCounters(): WriterCounters {
+  return { records: 0, bytes: 0, lostRaces: 0, appendMs: 0, reserveUses: 0 };
 }
 
 export class LedgerWriter {
-  readonly counters: WriterCounters = { records: 0, bytes: 0, lostRaces: 0, appendMs: 0 };
+  private readonly counters: WriterCounters;
   private readonly log: SharedLog;
+  private readonly headWatch: HeadWatch;
+  private readonly reserve: Reserve;
+  private readonly cache: RecordCache;
   private readonly author: Author;
   private readonly blocks: BlockSource;
   private readonly now: () => number;
 
-  constructor(options: { log: SharedLog; author: Author; blocks: BlockSource; now: () => number }) {
+  constructor(options: {
+    log: SharedLog;
+    headWatch: HeadWatch;
+    reserve: Reserve;
+    cache: RecordCache;
+    counters: WriterCounters;
+    author: Author;
+    blocks: BlockSource;
+    now: () => number;
+  }) {
+    this.counters = options.counters;
     this.log = options.log;
+    this.headWatch = options.headWatch;
+    this.reserve = options.reserve;
+    this.cache = options.cache;
     this.author = options.author;
     this.blocks = options.blocks;
     this.now = options.now;
@@ -91,12 +136,9 @@ export class LedgerWriter {
     const { slot, prevHash } = draft;
     this.noteHead(slot, prevHash);
     const record = this.encode(draft);
-    const result = await this.log.append({
-      slot,
-      prevHash,
-      hash: record.hash,
-      parts: record.parts,
-    });
+    // Before the link: should the file be damaged as soon as it is there, these are its bytes.
+    this.cache.keep({ slot, hash: record.hash }, record.parts);
+    const result = await this.appendWithReserve(record, draft);
     this.counters.appendMs += this.now() - started;
     switch (result.outcome) {
       case "won":
@@ -105,8 +147,7 @@ export class LedgerWriter {
         return { won: true, hash: record.hash, bytes: record.length };
       case "lost":
         this.counters.lostRaces++;
-        await this.log.adopt({ slot, prevHash });
-        return { won: false, winner: result.bytes };
+        return { won: false, winner: await this.adoptWinner(slot, prevHash) };
       case "void":
         throw new BaashError(
           "LINK_VOID",
@@ -121,7 +162,36 @@ export class LedgerWriter {
   async child(slot: number, prevHash: Uint8Array): Promise<Uint8Array | undefined> {
     this.noteHead(slot, prevHash);
     const found = await this.log.adopt({ slot, prevHash });
+    if (found === undefined) await this.headWatch.check();
+    else this.cache.keep({ slot, hash: found.hash }, [found.bytes]);
     return found?.bytes;
+  }
+
+  private async appendWithReserve(record: EncodedRecord, draft: RecordDraft): Promise<Appended> {
+    const { slot, prevHash } = draft;
+    const isUrgent = draft.urgent === true || MEMBERSHIP.has(draft.kind);
+    for (let foreign = 0; ; ) {
+      try {
+        return await this.log.append({ slot, prevHash, hash: record.hash, parts: record.parts });
+      } catch (error) {
+        if (errorCode(error) !== "STORAGE_FULL" || !isUrgent) throw error;
+        if (this.reserve.bytes === 0 && ++foreign > FOREIGN_PIECES_MAX) throw error;
+        if (!(await this.reserve.release())) throw error;
+        this.counters.reserveUses++;
+      }
+    }
+  }
+
+  /** Who lost builds on the winner, which is durable first. */
+  private async adoptWinner(slot: number, prevHash: Uint8Array): Promise<Uint8Array> {
+    const winner = await this.log.adopt({ slot, prevHash });
+    if (winner === undefined) {
+      const { context } = this.log;
+      const path = context.paths.record(this.log.segmentOf(slot), slot, prevHash);
+      throw ioError(path, new Error("it was there and is not"));
+    }
+    this.cache.keep({ slot, hash: winner.hash }, [winner.bytes]);
+    return winner.bytes;
   }
 
   /** The caller's head is final: linked here, adopted, or announced as synced by its recorder. */
@@ -140,7 +210,7 @@ export class LedgerWriter {
       epoch: draft.epoch,
       firstRound: draft.firstRound,
       lastRound: draft.lastRound,
-      authorRank: author.rank,
+      authorRank: draft.authorRank ?? author.rank,
       authorIncarnation: author.incarnation,
       creationTime: draft.creationTime,
       heightBefore: draft.heightBefore,
@@ -154,15 +224,21 @@ export class LedgerWriter {
       return { parts: [draft.payload], length: draft.payload.length };
     }
     if (draft.kind === "NOOP") return encodeNoop();
-    return encodeSettlement(
-      draft.rounds.map((round) => ({
-        ...round,
-        proposals: round.proposals.map(({ rank, header, slots }) => ({
-          rank,
-          header,
-          blocks: slots.map((slot) => this.blocks.block(slot)),
-        })),
+    const rounds = draft.rounds.map((round) => ({
+      ...round,
+      proposals: round.proposals.map(({ rank, header, slots }) => ({
+        rank,
+        header,
+        blocks: slots.map((slot) => this.blocks.block(slot)),
       })),
-    );
+    }));
+    if (draft.seal === undefined) return encodeSettlement(rounds);
+    const { members, answers, signedAnswers } = draft.seal;
+    return encodeSeal({
+      members: [...members],
+      rounds,
+      answers: [...answers],
+      ...(signedAnswers && { signedAnswers: [...signedAnswers] }),
+    });
   }
 }

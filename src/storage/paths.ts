@@ -13,6 +13,7 @@ const SEGMENT_NAME = /^\d{6,}$/;
 const FOLDED_NAME = /^\.folded-(\d{6,})\.[0-9a-f]{16}-\d+$/;
 const HEAD_NAME = /^(\d{10,})\.head$/;
 const STATE_NAME = /^(\d{10,})\.state$/;
+const RESERVE_NAME = /^([0-9a-f]{16})-\d+$/;
 
 /** Directories that a ledger consists of, in the order in which they are made. */
 export const LEDGER_DIRECTORIES = [
@@ -27,6 +28,8 @@ export const LEDGER_DIRECTORIES = [
 export type LedgerDirectory = (typeof LEDGER_DIRECTORIES)[number];
 
 export const GENESIS_NAME = "genesis";
+/** Made by the first writer that can: a ledger without it is whole. */
+export const RESERVE_DIRECTORY = "reserve";
 
 export class LedgerPaths {
   readonly root: string;
@@ -34,7 +37,9 @@ export class LedgerPaths {
   readonly log: string;
   readonly segments: string;
   readonly checkpoints: string;
+  readonly evidence: string;
   readonly quarantine: string;
+  readonly reserve: string;
 
   constructor(root: string) {
     this.root = root;
@@ -42,7 +47,9 @@ export class LedgerPaths {
     this.log = this.directory("log");
     this.segments = this.directory("segments");
     this.checkpoints = this.directory("checkpoints");
+    this.evidence = this.directory("evidence");
     this.quarantine = this.directory("quarantine");
+    this.reserve = `${root}/${RESERVE_DIRECTORY}`;
   }
 
   directory(name: LedgerDirectory): string {
@@ -74,6 +81,11 @@ export class LedgerPaths {
 
   state(slot: number): string {
     return `${this.checkpoints}/${stateName(slot)}`;
+  }
+
+  /** One piece of the room that a process holds for membership records. */
+  reservePiece(incarnation: string, piece: number): string {
+    return `${this.reserve}/${incarnation}-${piece}`;
   }
 
   quarantined(name: string, unique: string): string {
@@ -114,6 +126,11 @@ export function parseRecordName(name: string): { slot: number; prevHash: string 
 
 export function parseTempName(name: string): { incarnation: string } | undefined {
   const match = TEMP_NAME.exec(name);
+  return match ? { incarnation: match[1] } : undefined;
+}
+
+export function parseReserveName(name: string): { incarnation: string } | undefined {
+  const match = RESERVE_NAME.exec(name);
   return match ? { incarnation: match[1] } : undefined;
 }
 

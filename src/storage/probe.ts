@@ -5,9 +5,17 @@
  */
 import { assert } from "../base/assert.ts";
 import { type BaashError, configurationError, errorCode } from "../base/errors.ts";
-import { type FileOps, type FileSystem, readFileIfAny, unlinkIfAny } from "./file-ops.ts";
+import {
+  type FileOps,
+  type FileSystem,
+  isFull,
+  isGone,
+  readFileIfAny,
+  unlinkIfAny,
+} from "./file-ops.ts";
 import { tempName } from "./paths.ts";
 import type { Publisher } from "./publisher.ts";
+import { writeError } from "./storage-errors.ts";
 
 /** They forget everything when the host goes down. */
 const VOLATILE = new Set(["tmpfs", "ramfs"]);
@@ -17,7 +25,10 @@ export interface ProbeOptions {
   readonly force?: boolean;
 }
 
-/** Throws a configuration error (exit 78) when `directory` cannot hold a ledger. */
+/**
+ * Throws a configuration error (exit 78) when `directory` cannot hold a ledger, and STORAGE_FULL,
+ * STORAGE_IO or STORAGE_GONE (exit 74) where it may be able to another time.
+ */
 export async function probe(
   publisher: Publisher,
   directory: string,
@@ -114,6 +125,7 @@ async function must(call: Promise<void>, directory: string, promise: string): Pr
       const what = `cannot be written (${code})`;
       throw refusal("READ_ONLY", directory, what, "Check its mount and its permissions");
     }
+    if (code === "EIO" || isFull(error) || isGone(error)) throw writeError(directory, error);
     throw broken(directory, promise, code);
   }
 }

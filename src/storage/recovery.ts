@@ -1,18 +1,18 @@
 /**
  * Recovery: from the newest valid checkpoint, or from genesis, along the chain to its head, record
- * by record. Folded segments are read in large pieces. Never truncates: damage, a log shorter than
- * a signed head, and an unknown version stop the rank with a sentence. Runs in the writer worker.
+ * by record. Folded segments are read in large pieces. Never truncates: damage that cannot be
+ * repaired, a log shorter than a signed head, and an unknown version stop the rank with a sentence.
+ * Runs in the writer worker.
  */
 import { equalBytes } from "../base/bytes.ts";
+import { errorCode } from "../base/errors.ts";
 import type { CheckpointHead } from "./checkpoint-head.ts";
 import type { Checkpoints } from "./checkpoints.ts";
-import { readDirectoryIfAny, unlinkIfAny } from "./file-ops.ts";
-import { parseRecordName, parseSegmentName, parseTempName } from "./paths.ts";
+import { readDirectoryIfAny } from "./file-ops.ts";
+import { parseRecordName, parseSegmentName } from "./paths.ts";
 import type { Place, SharedLog } from "./shared-log.ts";
-import { judgeOrThrow, type StorageContext } from "./storage-context.ts";
+import { judgeOrThrow } from "./storage-context.ts";
 import { rolledBackError, unknownError } from "./storage-errors.ts";
-
-const HOUR_MS = 3_600_000;
 
 export interface RecoveryOptions {
   readonly log: SharedLog;
@@ -24,7 +24,13 @@ export interface RecoveryOptions {
   readonly onSnapshot?: (head: CheckpointHead, payload: Uint8Array) => boolean | Promise<boolean>;
   /** Every record after the checkpoint, in order. What it throws ends the recovery. */
   readonly onRecord: (bytes: Uint8Array, slot: number, hash: Uint8Array) => void | Promise<void>;
+  /** A record that was final once: the log must contain it, as if a signed head named it. */
+  readonly known?: { readonly slot: number; readonly hash: Uint8Array };
+  readonly heal?: Heal;
 }
+
+/** Tries to put right what STORAGE_DAMAGED tells of; true: look again. */
+export type Heal = (damage: unknown) => Promise<boolean>;
 
 export interface Recovered {
   /** The newest record, durable now; slot -1 and zeros for a ledger without records. */
@@ -45,10 +51,10 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   let slot = start?.slot ?? -1;
   const fromSlot = slot;
   let last: Place | undefined;
-  for await (const record of walk(log, { slot: slot + 1, prevHash: hash })) {
+  for await (const record of walk(log, { slot: slot + 1, prevHash: hash }, options.heal)) {
     const promised = signed.get(record.slot);
     if (promised !== undefined && !equalBytes(promised, record.hash)) {
-      const reason = `slot ${record.slot} is not the record that a signed head names`;
+      const reason = `slot ${record.slot} is not the record that was final there`;
       throw rolledBackError(log.context.paths.root, reason);
     }
     await options.onRecord(record.bytes, record.slot, record.hash);
@@ -59,13 +65,14 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   }
   for (const promised of signed.keys()) {
     if (promised > slot) {
-      const reason = `the log ends at slot ${slot}, a signed head says ${promised}`;
+      const reason = `the log ends at slot ${slot}, and slot ${promised} was final`;
       throw rolledBackError(log.context.paths.root, reason);
     }
   }
   if (last !== undefined && (await log.adopt(last)) === undefined) {
     const path = log.context.paths.record(log.segmentOf(last.slot), last.slot, last.prevHash);
-    throw unknownError(path, new Error("it vanished while it was adopted"));
+    const cause = new Error("it vanished while it was adopted");
+    throw unknownError(path, cause, { slot: last.slot, elsewhere: false });
   }
   return { slot, hash, fromSlot, records: slot - fromSlot, warnings };
 }
@@ -77,7 +84,29 @@ export interface WalkedRecord {
 }
 
 /** The chain from `place` on, judged record by record; ends where there is no child. */
-export async function* walk(log: SharedLog, place: Place): AsyncGenerator<WalkedRecord> {
+export async function* walk(
+  log: SharedLog,
+  place: Place,
+  heal?: Heal,
+): AsyncGenerator<WalkedRecord> {
+  let { slot, prevHash } = place;
+  for (;;) {
+    try {
+      for await (const record of stretch(log, { slot, prevHash })) {
+        ({ slot } = record);
+        yield record;
+        slot++;
+        prevHash = record.hash;
+      }
+      return;
+    } catch (error) {
+      if (errorCode(error) !== "STORAGE_DAMAGED" || !(await heal?.(error))) throw error;
+    }
+  }
+}
+
+/** As `walk`; ends at the first damage. */
+async function* stretch(log: SharedLog, place: Place): AsyncGenerator<WalkedRecord> {
   const { context } = log;
   let { slot, prevHash } = place;
   for (;;) {
@@ -113,7 +142,11 @@ export async function* walk(log: SharedLog, place: Place): AsyncGenerator<Walked
  */
 async function chooseStart(options: RecoveryOptions, warnings: string[]) {
   const signed = new Map<number, Uint8Array>();
-  const { log, checkpoints, onSnapshot } = options;
+  const { log, checkpoints, onSnapshot, known } = options;
+  if (known !== undefined) {
+    await demand(options, known, "which was final");
+    signed.set(known.slot, known.hash);
+  }
   if (checkpoints === undefined) return { start: undefined, signed };
   for (const found of await checkpoints.heads()) {
     if (!("head" in found)) {
@@ -121,10 +154,7 @@ async function chooseStart(options: RecoveryOptions, warnings: string[]) {
       continue;
     }
     const { head } = found;
-    if ((await log.readRecord(head.slot, head.recordHash)) === undefined) {
-      const reason = `slot ${head.slot}, named by a signed head, is missing`;
-      throw rolledBackError(log.context.paths.root, reason);
-    }
+    await demand(options, { slot: head.slot, hash: head.recordHash }, "named by a signed head");
     if (onSnapshot === undefined) {
       signed.set(head.slot, head.recordHash);
       continue;
@@ -134,6 +164,7 @@ async function chooseStart(options: RecoveryOptions, warnings: string[]) {
       if (await onSnapshot(head, payload)) {
         // Its record was made final before the checkpoint was signed.
         log.noteSynced({ slot: head.slot, hash: head.recordHash });
+        for (const slot of signed.keys()) if (slot <= head.slot) signed.delete(slot);
         return { start: head, signed };
       }
       warnings.push(`The state at slot ${head.slot} was not accepted.`);
@@ -143,6 +174,23 @@ async function chooseStart(options: RecoveryOptions, warnings: string[]) {
     signed.set(head.slot, head.recordHash);
   }
   return { start: undefined, signed };
+}
+
+/** The log must hold this record; a damaged one is repaired on the way, if it can be. */
+async function demand(
+  { log, heal }: RecoveryOptions,
+  record: { readonly slot: number; readonly hash: Uint8Array },
+  why: string,
+): Promise<void> {
+  for (;;) {
+    try {
+      if ((await log.readRecord(record.slot, record.hash)) !== undefined) return;
+      const reason = `the record of slot ${record.slot}, ${why}, is missing`;
+      throw rolledBackError(log.context.paths.root, reason);
+    } catch (error) {
+      if (errorCode(error) !== "STORAGE_DAMAGED" || !(await heal?.(error))) throw error;
+    }
+  }
 }
 
 /**
@@ -166,41 +214,4 @@ async function appearedMeanwhile(log: SharedLog, place: Place): Promise<boolean>
   if ((await log.child(place)) !== undefined) return true;
   const reason = `the record of slot ${place.slot} is missing, but ${beyond} exists`;
   throw rolledBackError(paths.root, reason);
-}
-
-/**
- * Removes temporary files that nobody will finish: of an incarnation that is not alive, and older
- * than the SEAL in force or than an hour. Ages are compared by the file system's own clock where
- * the SEAL is still in the tail. A wrong guess costs the other writer a retry, never a record: its
- * link fails with ENOENT and it writes again under a new name. Returns what was removed.
- */
-export async function cleanTemps(
-  context: StorageContext,
-  options: { alive: ReadonlySet<string>; nowMs: number; seal?: Place },
-): Promise<string[]> {
-  const { ops, paths } = context;
-  let before = options.nowMs - HOUR_MS;
-  if (options.seal !== undefined) {
-    const segment = Math.floor(options.seal.slot / context.segmentRecords);
-    const { slot, prevHash } = options.seal;
-    const seal = await ops.status(paths.record(segment, slot, prevHash));
-    if (seal !== undefined) before = Math.max(before, seal.modifiedMs);
-  }
-  const directories = [paths.root, paths.segments, paths.checkpoints];
-  for (const name of await readDirectoryIfAny(ops, paths.log)) {
-    if (parseSegmentName(name) !== undefined) directories.push(`${paths.log}/${name}`);
-  }
-  const removed: string[] = [];
-  for (const directory of directories) {
-    for (const name of await readDirectoryIfAny(ops, directory)) {
-      const temp = parseTempName(name);
-      if (temp === undefined || options.alive.has(temp.incarnation)) continue;
-      const path = `${directory}/${name}`;
-      const status = await ops.status(path);
-      if (status === undefined || status.modifiedMs >= before) continue;
-      await unlinkIfAny(ops, path);
-      removed.push(path);
-    }
-  }
-  return removed;
 }

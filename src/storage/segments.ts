@@ -106,10 +106,7 @@ export class SegmentReader {
     const path = this.#paths.segment(segment);
     const status = await this.#ops.status(path);
     if (status === undefined) return undefined;
-    const index = await readSegmentIndex(this.#ops, path, status.bytes);
-    if (index.segment !== segment) {
-      throw damagedError(path, HEADER.segment, `it says that it is segment ${index.segment}`);
-    }
+    const index = await this.#read(segment, path, status.bytes);
     if (this.#indexes.size >= INDEXES_KEPT) {
       for (const oldest of this.#indexes.keys()) {
         this.#indexes.delete(oldest);
@@ -118,6 +115,23 @@ export class SegmentReader {
     }
     this.#indexes.set(segment, index);
     return index;
+  }
+
+  /** The index as it is on disk now, whatever is remembered of it. */
+  async reread(segment: number): Promise<SegmentIndex | undefined> {
+    this.#indexes.delete(segment);
+    return await this.open(segment);
+  }
+
+  /** After an outage, or a repair: the file may be another one. */
+  forget(): void {
+    this.#indexes.clear();
+  }
+
+  async #read(segment: number, path: string, fileBytes: number): Promise<SegmentIndex> {
+    const index = await readSegmentIndex(this.#ops, path, fileBytes);
+    if (index.segment === segment) return index;
+    throw damagedError(path, HEADER.segment, `it says that it is segment ${index.segment}`);
   }
 
   async read(index: SegmentIndex, slot: number): Promise<Uint8Array> {
@@ -156,7 +170,8 @@ export class SegmentReader {
 function checkRecord(index: SegmentIndex, slot: number, bytes: Uint8Array): void {
   if (bytes.length !== index.length(slot) || !equalBytes(sha256(bytes), index.sha256(slot))) {
     const reason = `the record of slot ${slot} does not match its checksum in the index`;
-    throw damagedError(index.path, index.offset(slot), reason, slot);
+    const place = { slot, prevHash: index.prevHash(slot), hash: index.hash(slot) };
+    throw damagedError(index.path, index.offset(slot), reason, place);
   }
 }
 

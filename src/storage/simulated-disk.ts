@@ -9,6 +9,8 @@
  *   report an error all the same (a retransmitted call).
  * - After EIO on fsync of a file its pages count as clean though they are not durable, as Linux
  *   does it: a second fsync would report success and lose the data.
+ * - After EIO on fsync of a directory the same holds of the names that this host had changed in it: its
+ *   own next fsync reports success and makes them no more durable; another host's does.
  *
  * A call of a dead host never settles: nothing runs after a crash. Deterministic: all chance comes
  * from `random`, all delay from `clock`.
@@ -76,15 +78,23 @@ export interface Node {
   durableEntries: Map<string, Node>;
 }
 
-/** A change of names that is not durable yet; a rename is one change of two names. */
+/** A change of names; a rename is one change of two names. */
 type NameChange = ReadonlyArray<{ directory: Node; name: string; node: Node | undefined }>;
+
+/** One that is not durable yet. */
+interface PendingChange {
+  readonly change: NameChange;
+  readonly host: string;
+  /** A sync of its host failed: no sync of that host will ever write it. */
+  lost: boolean;
+}
 
 export class SimulatedDisk {
   readonly #random: () => number;
   readonly clock: DiskClock | undefined;
   readonly type: string;
   #nextInode = 1;
-  #pending: NameChange[] = [];
+  #pending: PendingChange[] = [];
   #steps = 0;
   #root: Node;
   readonly #hosts = new Map<string, SimulatedHost>();
@@ -137,6 +147,7 @@ export class SimulatedDisk {
     const host = this.#hosts.get(name);
     if (!host?.alive) return;
     host.kill();
+    for (const pending of this.#pending) if (pending.host === name) pending.lost = false;
     this.#forEachNode((node) => {
       if (node.dirty && node.writer === name) {
         node.bytes = this.#tear(node);
@@ -150,7 +161,9 @@ export class SimulatedDisk {
     for (const host of died) host.kill();
     const all = new Set<Node>();
     this.#forEachNode((node) => all.add(node));
-    for (const change of this.#pending) if (this.#random() < 0.5) apply(change, "durableEntries");
+    for (const { change } of this.#pending) {
+      if (this.#random() < 0.5) apply(change, "durableEntries");
+    }
     this.#pending = [];
     for (const node of all) {
       node.bytes = node.dirty ? this.#tear(node) : node.durableBytes;
@@ -232,14 +245,14 @@ export class SimulatedDisk {
     };
   }
 
-  change(change: NameChange): void {
+  change(change: NameChange, host: string): void {
     for (const { directory, name, node } of change) {
       const before = directory.entries.get(name);
       if (before !== undefined && --before.links === 0) this.freeBytes += before.bytes.length;
       if (node !== undefined) node.links++;
     }
     apply(change, "entries");
-    this.#pending.push(change);
+    this.#pending.push({ change, host, lost: false });
   }
 
   write(node: Node, part: Uint8Array, path: string): void {
@@ -250,13 +263,28 @@ export class SimulatedDisk {
     node.modifiedMs = this.clock?.now() ?? 0;
   }
 
-  syncNames(directory: Node): void {
-    const rest: NameChange[] = [];
-    for (const change of this.#pending) {
-      if (change.some((one) => one.directory === directory)) apply(change, "durableEntries");
-      else rest.push(change);
+  syncNames(directory: Node, host: string): void {
+    let rest: PendingChange[] = [];
+    for (const pending of this.#pending) {
+      const isMeant = pending.change.some((one) => one.directory === directory);
+      if (isMeant && !(pending.lost && pending.host === host)) {
+        apply(pending.change, "durableEntries");
+        // What was lost of the same name before is past.
+        rest = rest.filter(({ change }) => !change.some((one) => touches(pending.change, one)));
+      } else {
+        rest.push(pending);
+      }
     }
     this.#pending = rest;
+  }
+
+  /** A sync of the directory by this host failed. */
+  loseNames(directory: Node, host: string): void {
+    for (const pending of this.#pending) {
+      if (pending.host === host && pending.change.some((one) => one.directory === directory)) {
+        pending.lost = true;
+      }
+    }
   }
 
   syncBytes(node: Node): void {
@@ -284,8 +312,12 @@ export class SimulatedDisk {
       for (const child of node.durableEntries.values()) walk(child);
     };
     walk(this.#root);
-    for (const change of this.#pending) for (const { node } of change) if (node) walk(node);
+    for (const { change } of this.#pending) for (const { node } of change) if (node) walk(node);
   }
+}
+
+function touches(change: NameChange, { directory, name }: NameChange[number]): boolean {
+  return change.some((one) => one.directory === directory && one.name === name);
 }
 
 function apply(change: NameChange, field: "entries" | "durableEntries"): void {

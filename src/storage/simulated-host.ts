@@ -1,6 +1,13 @@
 /** One host's view of a SimulatedDisk: FileOps, step by step, each a place where it may fail. */
 import { concatBytes, equalBytes } from "../base/bytes.ts";
-import type { Content, FileOps, FileStatus, FileSystem } from "./file-ops.ts";
+import { errorCode } from "../base/errors.ts";
+import {
+  type Content,
+  type FileOps,
+  type FileStatus,
+  type FileSystem,
+  isAbsent,
+} from "./file-ops.ts";
 import { DiskError, type DiskStep, type Node, type SimulatedDisk } from "./simulated-disk.ts";
 
 export class SimulatedHost implements FileOps {
@@ -26,7 +33,7 @@ export class SimulatedHost implements FileOps {
       const { directory, name } = this.#disk.place(path);
       if (directory.entries.has(name)) throw new DiskError("EEXIST", path);
       const made = this.#disk.newNode("file", this.name);
-      this.#disk.change([{ directory, name, node: made }]);
+      this.#change([{ directory, name, node: made }]);
       return made;
     });
     if (typeof content === "function") {
@@ -42,21 +49,21 @@ export class SimulatedHost implements FileOps {
       const node = this.#get(from);
       const { directory, name } = this.#disk.place(to);
       if (directory.entries.has(name)) throw new DiskError("EEXIST", to);
-      this.#disk.change([{ directory, name, node }]);
+      this.#change([{ directory, name, node }]);
     });
   }
 
   async unlink(path: string): Promise<void> {
     await this.#step("unlink", path, () => {
       if (this.#get(path).kind === "directory") throw new DiskError("EISDIR", path);
-      this.#disk.change([{ ...this.#disk.place(path), node: undefined }]);
+      this.#change([{ ...this.#disk.place(path), node: undefined }]);
     });
   }
 
   async rename(from: string, to: string): Promise<void> {
     await this.#step("rename", from, () => {
       const node = this.#get(from);
-      this.#disk.change([
+      this.#change([
         { ...this.#disk.place(to), node },
         { ...this.#disk.place(from), node: undefined },
       ]);
@@ -68,7 +75,7 @@ export class SimulatedHost implements FileOps {
       const { directory, name } = this.#disk.place(path);
       if (directory.entries.has(name)) throw new DiskError("EEXIST", path);
       const node = this.#disk.newNode("directory", this.name);
-      this.#disk.change([{ directory, name, node }]);
+      this.#change([{ directory, name, node }]);
     });
   }
 
@@ -76,12 +83,22 @@ export class SimulatedHost implements FileOps {
     await this.#step("removeDirectory", path, () => {
       const node = this.#directory(path);
       if (node.entries.size > 0) throw new DiskError("ENOTEMPTY", path);
-      this.#disk.change([{ ...this.#disk.place(path), node: undefined }]);
+      this.#change([{ ...this.#disk.place(path), node: undefined }]);
     });
   }
 
   async syncDirectory(path: string): Promise<void> {
-    await this.#step("syncDirectory", path, () => this.#disk.syncNames(this.#directory(path)));
+    try {
+      await this.#step("syncDirectory", path, () => {
+        this.#disk.syncNames(this.#directory(path), this.name);
+      });
+    } catch (error) {
+      const directory = this.#disk.find(path);
+      if (errorCode(error) === "EIO" && directory !== undefined) {
+        this.#disk.loseNames(directory, this.name);
+      }
+      throw error;
+    }
   }
 
   async syncFile(path: string): Promise<void> {
@@ -107,12 +124,15 @@ export class SimulatedHost implements FileOps {
   }
 
   async status(path: string): Promise<FileStatus | undefined> {
-    return await this.#step("status", path, () => {
-      const node = this.#disk.find(path);
-      if (node === undefined) return undefined;
-      const { kind, links, inode, modifiedMs } = node;
-      return { kind, bytes: node.bytes.length, links, inode, modifiedMs };
-    });
+    try {
+      return await this.#step("status", path, () => {
+        const { kind, links, inode, modifiedMs, bytes } = this.#get(path);
+        return { kind, bytes: bytes.length, links, inode, modifiedMs };
+      });
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    }
   }
 
   async fileSystem(path: string): Promise<FileSystem> {
@@ -124,6 +144,10 @@ export class SimulatedHost implements FileOps {
 
   async pause(): Promise<void> {
     if (!this.#alive) return await never();
+  }
+
+  #change(change: Parameters<SimulatedDisk["change"]>[0]): void {
+    this.#disk.change(change, this.name);
   }
 
   #get(path: string): Node {

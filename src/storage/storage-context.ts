@@ -11,6 +11,7 @@ import { SEGMENT_RECORDS } from "../limits.ts";
 import type { FileOps } from "./file-ops.ts";
 import { LedgerPaths } from "./paths.ts";
 import { Publisher } from "./publisher.ts";
+import { ReopeningOps } from "./reopening-ops.ts";
 import { SegmentReader } from "./segments.ts";
 import { damagedError } from "./storage-errors.ts";
 
@@ -43,11 +44,12 @@ export function storageContext(options: {
   segmentRecords?: number;
 }): StorageContext {
   const paths = new LedgerPaths(options.root);
+  const ops = new ReopeningOps(options.ops);
   return {
-    ops: options.ops,
+    ops,
     paths,
-    publisher: new Publisher(options.ops, options.incarnation),
-    segments: new SegmentReader(options.ops, paths),
+    publisher: new Publisher(ops, options.incarnation),
+    segments: new SegmentReader(ops, paths),
     judge: options.judge,
     segmentRecords: options.segmentRecords ?? SEGMENT_RECORDS,
   };
@@ -66,5 +68,6 @@ export function judgeOrThrow(
   const segment = Math.floor(place.slot / context.segmentRecords);
   const path = within?.path ?? context.paths.record(segment, place.slot, place.prevHash);
   const byte = (within?.offset ?? 0) + judgement.byte;
-  throw damagedError(path, byte, judgement.reason, place.slot);
+  const { slot, prevHash } = place;
+  throw damagedError(path, byte, judgement.reason, { slot, prevHash });
 }

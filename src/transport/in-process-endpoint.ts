@@ -8,6 +8,7 @@ import {
   type Messages,
   type ReduceOperation,
   type RegroupOptions,
+  type SpawnOptions,
   type Transport,
   type TransportHandler,
 } from "./transport.ts";
@@ -17,11 +18,20 @@ export interface EndpointOptions {
   readonly size: number;
   readonly lanes: number;
   readonly host: string;
-  readonly ranksOnHost: readonly number[];
+  ranksOnHost(): readonly number[];
+  /** Processes that it can send to from the start. */
+  readonly known: readonly number[];
+  readonly spawned: boolean;
   readonly messageBytesMax: number;
   readonly clock: TransportClock;
   readonly collectives: InProcessCollectives;
   deliverTo(to: number, bytes: Uint8Array): void;
+  /** Numbers of the processes that this spawn of all its members started; undefined when it failed. */
+  readonly spawn:
+    | ((key: string, options: SpawnOptions) => readonly number[] | undefined)
+    | undefined;
+  /** How long one member waits for a spawn on which all agree. */
+  spawnDelayMs(): number;
   abort(code: number): void;
 }
 
@@ -47,7 +57,9 @@ export class InProcessEndpoint implements Transport {
   readonly size: number;
   readonly lanes: number;
   readonly host: string;
-  readonly ranksOnHost: readonly number[];
+  readonly spawned: boolean;
+  readonly #known: Set<number>;
+  readonly #forgotten = new Set<number>();
   readonly #options: EndpointOptions;
   #members: readonly number[];
   #group = "all";
@@ -58,7 +70,10 @@ export class InProcessEndpoint implements Transport {
   #drainScheduled = false;
   /** The last one is the control lane of barrier, allreduce and close. */
   #lanes: Lane[];
-  readonly #counters = { sends: 0, sendBytes: 0, receives: 0, collectives: 0, lanesPoisoned: 0 };
+  readonly #counters = {
+    ...{ sends: 0, sendBytes: 0, sendsDropped: 0, receives: 0 },
+    ...{ collectives: 0, lanesPoisoned: 0 },
+  };
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -66,13 +81,26 @@ export class InProcessEndpoint implements Transport {
     this.size = options.size;
     this.lanes = options.lanes;
     this.host = options.host;
-    this.ranksOnHost = options.ranksOnHost;
+    this.spawned = options.spawned;
+    this.#known = new Set(options.known);
     this.#members = Array.from({ length: options.size }, (_, rank) => rank);
     this.#lanes = this.#freshLanes();
   }
 
   get members(): readonly number[] {
     return this.#members;
+  }
+
+  get processes(): readonly number[] {
+    return [...this.#known].sort((a, b) => a - b);
+  }
+
+  get ranksOnHost(): readonly number[] {
+    return this.#options.ranksOnHost();
+  }
+
+  forget(process: number): void {
+    if (process !== this.rank) this.#forgotten.add(process);
   }
 
   get handler(): TransportHandler {
@@ -90,8 +118,8 @@ export class InProcessEndpoint implements Transport {
   }
 
   sendMany(to: readonly number[], bytes: Uint8Array): void {
-    if (!to.every((rank) => Number.isInteger(rank) && rank >= 0 && rank < this.size)) {
-      throw new RangeError("no such rank");
+    if (!to.every((number) => Number.isSafeInteger(number) && number >= 0)) {
+      throw new RangeError("no process number");
     }
     if (bytes.length > this.#options.messageBytesMax) {
       const { messageBytesMax } = this.#options;
@@ -101,10 +129,14 @@ export class InProcessEndpoint implements Transport {
       );
     }
     if (!this.#alive) return;
-    for (const rank of to) {
+    for (const number of to) {
+      if (!this.#known.has(number) || this.#forgotten.has(number)) {
+        this.#counters.sendsDropped++;
+        continue;
+      }
       this.#counters.sends++;
       this.#counters.sendBytes += bytes.length;
-      this.#options.deliverTo(rank, bytes.slice());
+      this.#options.deliverTo(number, new Uint8Array(bytes));
     }
   }
 
@@ -149,27 +181,50 @@ export class InProcessEndpoint implements Transport {
     return this.#lanes[lane].poisoned;
   }
 
-  regroup({ members, attempt, deadlineMs }: RegroupOptions): Promise<void> {
-    assert(members.includes(this.rank), "who regroups is a member");
-    const { clock, collectives } = this.#options;
+  async regroup({ members, attempt, deadlineMs }: RegroupOptions): Promise<void> {
     const group = `${attempt}:${members.join()}`;
+    await this.#meet(`regroup ${group}`, { members, deadlineMs, late: "REGROUP_DEADLINE" });
+    this.#dropWaiting(unavailable("REGROUPED", {}));
+    this.#members = [...members];
+    this.#group = group;
+    this.#lanes = this.#freshLanes();
+    for (const number of members) this.#known.add(number);
+  }
+
+  async spawn(options: SpawnOptions): Promise<readonly number[]> {
+    const { members, attempt, count, deadlineMs } = options;
+    const { spawn, clock, spawnDelayMs } = this.#options;
+    if (spawn === undefined) throw unavailable("NOT_SUPPORTED", {});
+    const key = `spawn ${attempt}:${count}:${members.join()}`;
+    await this.#meet(key, { members, deadlineMs, late: "SPAWN_DEADLINE" });
+    await new Promise<void>((resolve) => clock.schedule(clock.now() + spawnDelayMs(), resolve));
+    const numbers = spawn(key, options);
+    if (numbers === undefined) throw unavailable("SPAWN_FAILED", { count });
+    for (const number of numbers) this.#known.add(number);
+    return numbers;
+  }
+
+  /** All members come to the same point; rejects with `late` when one of them does not in time. */
+  #meet(
+    key: string,
+    how: { members: readonly number[]; deadlineMs: number; late: string },
+  ): Promise<void> {
+    const { members, deadlineMs, late } = how;
+    assert(members.includes(this.rank), "who meets others is one of them");
+    const { clock, collectives } = this.#options;
     return new Promise((resolve, reject) => {
       let settled = false;
       const cancel = clock.schedule(clock.now() + deadlineMs, () => {
         settled = true;
-        if (this.#alive) reject(unavailable("REGROUP_DEADLINE", {}));
+        if (this.#alive) reject(unavailable(late, {}));
       });
       const complete = () => {
         if (settled || !this.#alive) return;
         cancel();
-        this.#dropWaiting(unavailable("REGROUPED", {}));
-        this.#members = [...members];
-        this.#group = group;
-        this.#lanes = this.#freshLanes();
         resolve();
       };
       const mine = { rank: this.rank, bytes: new Uint8Array(0), complete };
-      collectives.join(`regroup ${group}`, members, "regroup", mine);
+      collectives.join(key, members, "meet", mine);
     });
   }
 
@@ -178,7 +233,8 @@ export class InProcessEndpoint implements Transport {
   }
 
   async close(deadlineMs = COLLECTIVE_DEADLINE_MS): Promise<boolean> {
-    const failed = this.#lanes.some((lane) => lane.poisoned) || this.#members.length < this.size;
+    const poisoned = this.#lanes.some((lane) => lane.poisoned);
+    const failed = poisoned || this.spawned || this.#members.length < this.size;
     const met = failed
       ? false
       : await this.barrier(deadlineMs).then(
@@ -196,6 +252,7 @@ export class InProcessEndpoint implements Transport {
   // ---- for the network ----
 
   receive(from: number, bytes: Uint8Array): void {
+    if (this.#forgotten.has(from)) return;
     this.#inbox.push({ from, bytes });
     this.#scheduleDrain();
   }
@@ -257,7 +314,7 @@ export class InProcessEndpoint implements Transport {
     lane.waiting.push(waiting);
     collectives.join(`${this.#group} ${index} ${lane.calls++}`, this.#members, shape, {
       rank: this.rank,
-      bytes: bytes.slice(),
+      bytes: new Uint8Array(bytes),
       complete: (parts) => {
         waiting.parts = parts;
         this.#completeFront(lane);
@@ -307,6 +364,9 @@ const SENTENCES: Record<string, string> = {
   COLLECTIVE_DEADLINE: "a collective did not complete in time",
   LANE_POISONED: "this lane missed a deadline and is lost: regroup to get fresh lanes",
   REGROUP_DEADLINE: "not every member came in time",
+  SPAWN_DEADLINE: "not every member came in time to start processes",
+  SPAWN_FAILED: "the launcher started no process",
+  NOT_SUPPORTED: "this network cannot start processes",
   REGROUPED: "a regroup gave this collective up",
 };
 

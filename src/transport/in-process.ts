@@ -7,7 +7,7 @@
 import { assert } from "../base/assert.ts";
 import { type CollectiveModel, InProcessCollectives } from "./in-process-collectives.ts";
 import { InProcessEndpoint } from "./in-process-endpoint.ts";
-import type { Transport } from "./transport.ts";
+import type { SpawnOptions, Transport } from "./transport.ts";
 
 /** The part of a clock that a transport needs. Callbacks due at one time run as scheduled. */
 export interface TransportClock {
@@ -24,6 +24,10 @@ export interface NetworkModel extends CollectiveModel {
   lossRate: number;
   /** Lets messages of one pair overtake each other. MPI keeps their order; off by default. */
   reorder: boolean;
+  /** From a spawn on which all members agree until its processes exist, at most. */
+  spawnDelayMaxMs: number;
+  /** Share of spawns that start nothing. */
+  spawnFailRate: number;
 }
 
 export interface InProcessOptions extends Partial<NetworkModel> {
@@ -34,6 +38,8 @@ export interface InProcessOptions extends Partial<NetworkModel> {
   readonly messageBytesMax?: number;
   /** Ranks per machine, in blocks: `ranksOnHost` of each endpoint. All on one machine by default. */
   readonly ranksPerHost?: number;
+  /** A process exists that `spawn` started. Without this the network cannot spawn, as MPICH cannot. */
+  readonly onSpawn?: ((endpoint: Transport, command: readonly string[]) => void) | undefined;
 }
 
 const DEFAULT_MODEL: NetworkModel = {
@@ -41,11 +47,16 @@ const DEFAULT_MODEL: NetworkModel = {
   delayMaxMs: 0.1,
   lossRate: 0,
   reorder: false,
+  spawnDelayMaxMs: 1,
+  spawnFailRate: 0,
   collectiveDelayMinMs: 0.02,
   collectiveDelayMaxMs: 0.2,
   collectiveHangRate: 0,
   collectivePartialRate: 0,
 };
+
+/** Process numbers of a pair make one key. */
+const PAIR = 1 << 16;
 
 interface Flight {
   readonly to: number;
@@ -65,12 +76,16 @@ export class InProcessNetwork {
   readonly #options: InProcessOptions;
   readonly #endpoints: (InProcessEndpoint | undefined)[];
   readonly #collectives: InProcessCollectives;
-  /** Arrival time of the newest message of each ordered pair, at from * size + to. */
-  readonly #arrivals: Float64Array;
+  /** Arrival time of the newest message of each ordered pair, by from * PAIR + to. */
+  readonly #arrivals = new Map<number, number>();
   readonly #flights: Set<Flight>[];
-  /** cut[a * size + b] = 1: nothing passes between a and b. */
-  readonly #cut: Uint8Array;
-  readonly #counters = { sent: 0, delivered: 0, lost: 0, cutOff: 0 };
+  /** Has a * PAIR + b: nothing passes from a to b. */
+  readonly #cut = new Set<number>();
+  /** Host of each process, by number. */
+  readonly #hosts: number[];
+  /** Numbers of the processes of each spawn, or undefined for one that failed. */
+  readonly #spawns = new Map<string, readonly number[] | undefined>();
+  readonly #counters = { sent: 0, delivered: 0, lost: 0, cutOff: 0, spawned: 0 };
 
   constructor(options: InProcessOptions) {
     const { size } = options;
@@ -78,8 +93,8 @@ export class InProcessNetwork {
     this.size = size;
     const given = Object.entries(options).filter(([key]) => key in DEFAULT_MODEL);
     this.model = { ...DEFAULT_MODEL, ...Object.fromEntries(given) };
-    this.#arrivals = new Float64Array(size * size);
-    this.#cut = new Uint8Array(size * size);
+    const perHost = options.ranksPerHost ?? size;
+    this.#hosts = Array.from({ length: size }, (_, rank) => Math.floor(rank / perHost));
     this.#flights = Array.from({ length: size }, () => new Set());
     this.#collectives = new InProcessCollectives({
       clock: options.clock,
@@ -87,7 +102,8 @@ export class InProcessNetwork {
       model: this.model,
       reachable: (from, to) => this.#reachable(from, to),
     });
-    this.#endpoints = Array.from({ length: size }, (_, rank) => this.#createEndpoint(rank));
+    const all = Array.from({ length: size }, (_, rank) => rank);
+    this.#endpoints = all.map((rank) => this.#createEndpoint(rank, { known: all }));
   }
 
   /** The endpoint of a rank that lives. */
@@ -105,14 +121,13 @@ export class InProcessNetwork {
   partition(setA: readonly number[], setB: readonly number[]): void {
     for (const a of setA) {
       for (const b of setB) {
-        this.#cut[a * this.size + b] = 1;
-        this.#cut[b * this.size + a] = 1;
+        this.#cut.add(a * PAIR + b).add(b * PAIR + a);
       }
     }
   }
 
   heal(): void {
-    this.#cut.fill(0);
+    this.#cut.clear();
   }
 
   /**
@@ -124,7 +139,7 @@ export class InProcessNetwork {
     if (endpoint === undefined) return;
     this.#endpoints[rank] = undefined;
     endpoint.kill();
-    const lostTo = Array.from({ length: this.size }, () => this.#options.random.nextFloat() < 0.5);
+    const lostTo = this.#endpoints.map(() => this.#options.random.nextFloat() < 0.5);
     for (const flight of this.#flights[rank]) flight.lost ||= lostTo[flight.to];
     for (const flights of this.#flights) {
       for (const flight of flights) flight.lost ||= flight.to === rank;
@@ -134,10 +149,34 @@ export class InProcessNetwork {
   /** A new process takes the place of a crashed one. It is in no collective until a regroup. */
   restart(rank: number): Transport {
     assert(!this.alive(rank), `rank ${rank} is not restarted while it lives`);
-    const endpoint = this.#createEndpoint(rank);
+    const known = this.#endpoints.map((_, number) => number);
+    const endpoint = this.#createEndpoint(rank, { known });
     endpoint.poisonAll();
     this.#endpoints[rank] = endpoint;
     return endpoint;
+  }
+
+  /** All members have asked for it: starts the processes once, and tells everyone their numbers. */
+  #spawn(key: string, { members, count, command }: SpawnOptions): readonly number[] | undefined {
+    if (this.#spawns.has(key)) return this.#spawns.get(key);
+    const { random, onSpawn } = this.#options;
+    const fails = random.nextFloat() < this.model.spawnFailRate;
+    const first = this.#endpoints.length;
+    const numbers = Array.from({ length: count }, (_, index) => first + index);
+    this.#spawns.set(key, fails ? undefined : numbers);
+    if (fails) return undefined;
+    for (const number of numbers) {
+      // The launcher puts them where the one who asks it runs.
+      this.#hosts[number] = this.#hosts[members[0]];
+      this.#flights[number] = new Set();
+      const known = [...members, ...numbers].sort((a, b) => a - b);
+      const endpoint = this.#createEndpoint(number, { known, spawned: true });
+      endpoint.poisonAll();
+      this.#endpoints[number] = endpoint;
+      this.#counters.spawned++;
+    }
+    for (const number of numbers) onSpawn?.(this.endpoint(number), command);
+    return numbers;
   }
 
   counters(): Record<string, number> {
@@ -145,28 +184,32 @@ export class InProcessNetwork {
   }
 
   #reachable(from: number, to: number): boolean {
-    return this.alive(from) && this.alive(to) && this.#cut[from * this.size + to] === 0;
+    return this.alive(from) && this.alive(to) && !this.#cut.has(from * PAIR + to);
   }
 
-  #createEndpoint(rank: number): InProcessEndpoint {
-    const { size, clock } = this.#options;
-    const perHost = this.#options.ranksPerHost ?? size;
-    const firstOnHost = rank - (rank % perHost);
+  #createEndpoint(
+    rank: number,
+    { known, spawned = false }: { known: readonly number[]; spawned?: boolean },
+  ): InProcessEndpoint {
+    const { size, clock, onSpawn } = this.#options;
+    const host = this.#hosts[rank];
     return new InProcessEndpoint({
       rank,
       size,
       lanes: this.#options.lanes ?? 4,
-      host: `host-${firstOnHost / perHost}`,
-      ranksOnHost: Array.from({ length: size }, (_, other) => other).filter(
-        (other) => other - (other % perHost) === firstOnHost,
-      ),
+      host: `host-${host}`,
+      ranksOnHost: () => known.filter((other) => this.#hosts[other] === host),
+      known,
+      spawned,
       messageBytesMax: this.#options.messageBytesMax ?? 2 ** 30,
       clock,
       collectives: this.#collectives,
       deliverTo: (to, bytes) => this.#send(rank, to, bytes),
+      spawnDelayMs: () => this.#options.random.nextFloat() * this.model.spawnDelayMaxMs,
+      spawn: onSpawn === undefined ? undefined : (key, options) => this.#spawn(key, options),
       abort: (code) => {
         this.aborted = { rank, code };
-        for (let other = 0; other < size; other++) this.crash(other);
+        for (const [other] of this.#endpoints.entries()) this.crash(other);
       },
     });
   }
@@ -175,10 +218,10 @@ export class InProcessNetwork {
     const { random, clock } = this.#options;
     const { delayMinMs, delayMaxMs, lossRate, reorder } = this.model;
     this.#counters.sent++;
-    const pair = from * this.size + to;
+    const pair = from * PAIR + to;
     let arrival = clock.now() + delayMinMs + random.nextFloat() * (delayMaxMs - delayMinMs);
-    if (!reorder) arrival = Math.max(arrival, this.#arrivals[pair]);
-    this.#arrivals[pair] = arrival;
+    if (!reorder) arrival = Math.max(arrival, this.#arrivals.get(pair) ?? 0);
+    this.#arrivals.set(pair, arrival);
     // A rank loses nothing on the way to itself.
     const flight = { to, bytes, lost: random.nextFloat() < lossRate && from !== to };
     const flights = this.#flights[from];
@@ -187,7 +230,7 @@ export class InProcessNetwork {
       flights.delete(flight);
       const receiver = this.#endpoints[to];
       if (flight.lost || receiver === undefined) this.#counters.lost++;
-      else if (this.#cut[pair] === 1) this.#counters.cutOff++;
+      else if (this.#cut.has(pair)) this.#counters.cutOff++;
       else {
         this.#counters.delivered++;
         receiver.receive(from, flight.bytes);

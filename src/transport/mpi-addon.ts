@@ -8,7 +8,8 @@ export type EventKind =
   | "complete"
   | "laneFailed"
   | "regrouped"
-  | "regroupFailed"
+  | "spawned"
+  | "operationFailed"
   | "error"
   | "closed";
 
@@ -21,7 +22,12 @@ export type OnEvent = (
   code: string,
   call: string,
   text: string,
+  /** Of a spawn: the new processes. */
+  numbers: number[],
 ) => void;
+
+/** Further processes can be reached: all that can be by now, and those of them on this machine. */
+export type OnReachable = (processes: number[], neighbours: number[]) => void;
 
 export interface Facts {
   rank: number;
@@ -29,6 +35,8 @@ export interface Facts {
   threadMultiple: boolean;
   host: string;
   library: string;
+  spawned: boolean;
+  processes: number[];
   ranksOnHost: number[];
 }
 
@@ -42,6 +50,7 @@ export interface MpiAddon {
     descriptors: Int32Array,
     onMessages: (count: number) => void,
     onEvent: OnEvent,
+    onReachable: OnReachable,
   ): void;
   facts(): Facts;
   start(): void;
@@ -64,7 +73,16 @@ export interface MpiAddon {
     deadlineMs: number,
   ): void;
   barrier(id: number, deadlineMs: number): void;
-  regroup(id: number, members: readonly number[], tag: number, deadlineMs: number): void;
+  forget(process: number): void;
+  regroup(id: number, members: readonly number[], attempt: number, deadlineMs: number): void;
+  spawn(
+    id: number,
+    members: readonly number[],
+    attempt: number,
+    count: number,
+    command: readonly string[],
+    deadlineMs: number,
+  ): void;
   /** Later collectives use the lanes of that regroup. */
   install(id: number): void;
   counters(): Record<string, number>;

@@ -18,6 +18,7 @@ import {
   REGROUP_ATTEMPTS,
   type ReduceOperation,
   type RegroupOptions,
+  type SpawnOptions,
   type Transport,
   type TransportHandler,
 } from "./transport.ts";
@@ -34,6 +35,8 @@ export interface MpiTransportOptions {
   readonly copyBytesMax?: number;
   /** Which built addon to load: "openmpi" or "mpich"; by the launcher's environment if absent. */
   readonly library?: string;
+  /** How long to wait for all processes of the start, or, at a spawned process, for its parents. */
+  readonly openDeadlineMs?: number;
 }
 
 /** A collective under way: its buffers, and what to do with the outcome. */
@@ -44,12 +47,23 @@ interface Collective {
   fail(error: BaashError): void;
 }
 
+/** A regroup or spawn under way. */
+interface Operation<Result> {
+  readonly members: readonly number[];
+  resolve(result: Result): void;
+  reject(error: BaashError): void;
+}
+
 /** Messages handed over in one call of the addon; more come in a further call at once. */
 const DESCRIPTORS_MAX = 1024;
 /** A copy of 64 KiB takes about 10 µs; a reference costs a few calls across the boundary. */
 const COPY_BYTES_MAX = 64 * 1024;
 /** The addon answers a close by its deadline; a hang inside MPI_Finalize gets this much longer. */
 const FINALIZE_GRACE_MS = 5_000;
+/** 200 ranks on two cores are there after 50 s (measured). */
+const OPEN_DEADLINE_MS = 180_000;
+/** The MPI thread takes a turn at least every few ms: this many seconds without one, and it hangs. */
+const STALL_SECONDS = 25;
 
 const BUILD_FOLDER = fileURLToPath(new URL("../../native/build/", import.meta.url));
 
@@ -81,11 +95,30 @@ function loadAddon(library: string): MpiAddon {
   }
 }
 
-/** Starts MPI (also without mpirun: then there is one rank) and resolves when all ranks are there. */
+/**
+ * Starts MPI (also without mpirun: then there is one rank) and resolves when all ranks are there, or,
+ * in a spawned process, its parents. Rejects with OPEN_DEADLINE when somebody does not come: MPI is
+ * unusable then, and the process has to end.
+ */
 export function openMpiTransport(options: MpiTransportOptions): Promise<Transport> {
   const addon = loadAddon(options.library ?? chooseLibrary(process.env));
+  const deadlineMs = options.openDeadlineMs ?? OPEN_DEADLINE_MS;
   return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      addon.leave();
+      const sentence = `MPI did not bring all processes together within ${deadlineMs / 1000} s`;
+      reject(
+        new BaashError(
+          "OPEN_DEADLINE",
+          `${sentence}: one died at its start, or hosts are cut off`,
+          {
+            exitCode: EXIT.unavailable,
+          },
+        ),
+      );
+    }, deadlineMs);
     const transport = new MpiTransport(addon, options, (error) => {
+      clearTimeout(timer);
       if (error) reject(error);
       else resolve(transport);
     });
@@ -106,17 +139,17 @@ function guard(call: () => void): void {
 class MpiTransport implements Transport {
   readonly lanes: number;
   #facts: Facts | undefined;
-  #members: number[] = [];
+  #members: readonly number[] = [];
+  #processes: readonly number[] = [];
+  #ranksOnHost: readonly number[] = [];
   #handler: TransportHandler | undefined;
   readonly #addon: MpiAddon;
   readonly #options: MpiTransportOptions;
   readonly #messages: ArenaMessages;
   #nextId = 1;
   readonly #collectives = new Map<number, Collective>();
-  readonly #regroups = new Map<
-    number,
-    { members: number[]; resolve: () => void; reject: (error: BaashError) => void }
-  >();
+  readonly #regroups = new Map<number, Operation<void>>();
+  readonly #spawns = new Map<number, Operation<readonly number[]>>();
   #buffers = new CollectiveBuffers(1);
   /** How often lanes were installed: an event of older lanes is void. */
   #generation = 0;
@@ -147,6 +180,10 @@ class MpiTransport implements Transport {
       descriptors,
       (count) => this.#onMessages(count),
       (...event) => this.#onEvent(...event),
+      (processes, neighbours) => {
+        this.#processes = processes;
+        this.#ranksOnHost = neighbours;
+      },
     );
   }
 
@@ -158,12 +195,20 @@ class MpiTransport implements Transport {
     return this.#known().size;
   }
 
+  get spawned(): boolean {
+    return this.#known().spawned;
+  }
+
   get host(): string {
     return this.#known().host;
   }
 
   get ranksOnHost(): readonly number[] {
-    return this.#known().ranksOnHost;
+    return this.#ranksOnHost;
+  }
+
+  get processes(): readonly number[] {
+    return this.#processes;
   }
 
   get members(): readonly number[] {
@@ -187,6 +232,10 @@ class MpiTransport implements Transport {
 
   sendMany(to: readonly number[], bytes: Uint8Array): void {
     this.#addon.sendMany(to, bytes, this.#pins(bytes));
+  }
+
+  forget(process: number): void {
+    this.#addon.forget(process);
   }
 
   allgather(lane: number, bytes: Uint8Array, bytesMax: number, deadlineMs: number): void {
@@ -259,9 +308,19 @@ class MpiTransport implements Transport {
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       this.#regroups.set(id, { members: [...members], resolve, reject });
-      // Every lane is made with a tag of its own.
-      const tag = (attempt % REGROUP_ATTEMPTS) * (this.lanes + 1);
-      this.#addon.regroup(id, members, tag, deadlineMs);
+      this.#addon.regroup(id, members, attempt % REGROUP_ATTEMPTS, deadlineMs);
+    });
+  }
+
+  spawn(options: SpawnOptions): Promise<readonly number[]> {
+    const { members, attempt, count, command, deadlineMs } = options;
+    assert(members.includes(this.rank), "who spawns is a member");
+    assert(count > 0 && command.length > 0, "a spawn has processes to start, and a program");
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++;
+      this.#spawns.set(id, { members: [...members], resolve, reject });
+      const number = attempt % REGROUP_ATTEMPTS;
+      this.#addon.spawn(id, members, number, count, command, deadlineMs);
     });
   }
 
@@ -328,7 +387,7 @@ class MpiTransport implements Transport {
     if (this.#closing === undefined) guard(() => this.#handler?.onMessages(this.#messages));
   }
 
-  #onEvent(...[kind, id, lane, peer, flag, code, call, text]: Parameters<OnEvent>): void {
+  #onEvent(...[kind, id, lane, peer, flag, code, call, text, numbers]: Parameters<OnEvent>): void {
     const failure = () =>
       new BaashError(code, `${call}: ${text}`, {
         data: { call, ...(lane >= 0 && { lane }), ...(peer >= 0 && { peer }) },
@@ -341,8 +400,12 @@ class MpiTransport implements Transport {
           return;
         }
         this.#facts = this.#addon.facts();
-        this.#members = Array.from({ length: this.#facts.size }, (_, rank) => rank);
-        this.#buffers = new CollectiveBuffers(this.#facts.size);
+        this.#processes = this.#facts.processes;
+        this.#ranksOnHost = this.#facts.ranksOnHost;
+        this.#members = this.#facts.spawned ? [] : this.#facts.processes;
+        this.#buffers = new CollectiveBuffers(Math.max(1, this.#members.length));
+        if (this.#facts.spawned) this.#poisoned.fill(true);
+        this.#watch();
         this.#onOpened();
         return;
       case "complete": {
@@ -368,9 +431,14 @@ class MpiTransport implements Transport {
         regroup.resolve();
         return;
       }
-      case "regroupFailed":
-        this.#regroups.get(id)!.reject(failure());
+      case "spawned":
+        this.#spawns.get(id)!.resolve(numbers);
+        this.#spawns.delete(id);
+        return;
+      case "operationFailed":
+        (this.#regroups.get(id) ?? this.#spawns.get(id)!).reject(failure());
         this.#regroups.delete(id);
+        this.#spawns.delete(id);
         return;
       case "error":
         guard(() => this.#handler?.onError(failure()));
@@ -378,6 +446,25 @@ class MpiTransport implements Transport {
       case "closed":
         this.#onClosed?.(flag);
     }
+  }
+
+  /**
+   * The MPI thread itself can hang inside MPI when another process dies at a bad moment. Nothing here
+   * can go on then; who is told ends this process, and the others go on without it.
+   */
+  #watch(): void {
+    let turns = 0;
+    let still = 0;
+    const timer = setInterval(() => {
+      const { polls } = this.#addon.counters();
+      still = polls === turns ? still + 1 : 0;
+      turns = polls;
+      if (this.#closing !== undefined) clearInterval(timer);
+      else if (still === STALL_SECONDS) {
+        this.#report("MPI_STALLED", `MPI hangs since ${STALL_SECONDS} s: end this process`, {});
+      }
+    }, 1000);
+    timer.unref();
   }
 
   /** The lane is lost. Told once; a call that was on its way when that happened is not told again. */

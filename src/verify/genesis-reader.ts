@@ -10,6 +10,7 @@ import { Damage } from "./damage.ts";
 
 export interface Genesis {
   created: number;
+  quorum: "majority" | "byzantine";
   difficulty: number;
   storageDifficulty: number;
   blockTransactionsMax: number;
@@ -33,6 +34,20 @@ export function sha256(...parts: (Uint8Array | string)[]): Uint8Array {
   const hash = new Bun.SHA256();
   for (const part of parts) hash.update(part);
   return hash.digest() as unknown as Uint8Array;
+}
+
+/** False for anything odd: keys and signatures come from files. */
+export function isSignedBy(
+  key: Uint8Array | KeyObject,
+  message: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  try {
+    const imported = key instanceof Uint8Array ? publicKeyOf(key) : key;
+    return verify(null, message, imported, signature);
+  } catch {
+    return false;
+  }
 }
 
 /** Undefined when `dir` holds no file `genesis`: then it is not a ledger at all. */
@@ -91,11 +106,14 @@ function readFields(json: string) {
   }
   if (value.format !== "baash-ledger") return `format ${value.format} is not baash-ledger`;
   if (value.version !== 1) return `version ${value.version} is not known; use a newer baash`;
-  if (value.quorum !== "majority") return `quorum ${value.quorum} is not known to this version`;
+  if (value.quorum !== "majority" && value.quorum !== "byzantine") {
+    return `quorum ${value.quorum} is not known to this version`;
+  }
   if (value.admission !== "ledger-key") return `admission ${value.admission} is not known`;
   if (!/^[0-9a-f]{64}$/.test(String(value.ledgerKey))) return "ledgerKey is not 64 hex digits";
   return value as {
     created: number;
+    quorum: "majority" | "byzantine";
     difficulty: number;
     storageDifficulty: number;
     blockTransactionsMax: number;

@@ -4,32 +4,27 @@
  * with the writer but hash functions and constants. One thread; memory holds one record, the
  * remembered window and the state.
  *
- * The walk along the chain stops at the first damage, because all after it depends on it. Records
- * of a writer that was overtaken (an old epoch, rounds settled before) settle nothing, as for the
- * ranks, and are only noted.
+ * The walk along the chain stops at the first damage, because all after it depends on it. An intact
+ * record that does not count settles nothing, as for the ranks: a warning tells of it, and the walk
+ * goes on.
  */
 import { statSync } from "node:fs";
 import { toHex } from "../base/bytes.ts";
 import { configurationError } from "../base/errors.ts";
 import { checkHead, type HeadFile, readHeads } from "./checkpoint-reader.ts";
 import { ADVICE_REPORT, Damage, type DamageFacts, fail } from "./damage.ts";
-import {
-  answersMin,
-  checkAuthor,
-  type Epoch,
-  NO_EPOCH,
-  readMember,
-  readMembers,
-} from "./epoch-reader.ts";
+import { readEvidence } from "./evidence-reader.ts";
 import { Execution } from "./execution.ts";
-import { type Genesis, readGenesis, sha256 } from "./genesis-reader.ts";
+import { type Genesis, readGenesis } from "./genesis-reader.ts";
+import { LogJudge } from "./judgement.ts";
 import { KIND, KIND_NAMES, OUTCOME_NAMES, RECORD } from "./layout.ts";
-import { type RoundEntry, readRounds, unpackPayload } from "./payload-reader.ts";
-import { leadingZeroBits, type RecordView, readRecord, signedPart } from "./record-reader.ts";
+import { NotValid, type Warning, warningOf } from "./not-valid.ts";
+import type { RoundEntry } from "./payload-reader.ts";
+import { type RecordView, readRecord } from "./record-reader.ts";
 import { RecordSource } from "./record-source.ts";
 import { emptySummary, type LedgerReport, type ReadOptions } from "./report.ts";
 import type { FoundRecord } from "./segment-file.ts";
-import { AnchorWindow, checkRound } from "./settlement-reader.ts";
+import { AnchorWindow, checkProposals } from "./settlement-reader.ts";
 
 /** How many slots' digests of effects are kept to compare with votes that name an older slot. */
 const EFFECTS_KEPT = 65_536;
@@ -42,7 +37,8 @@ export function readLedger(dir: string, options: ReadOptions = {}): LedgerReport
     if (statSync(dir, { throwIfNoEntry: false })?.isDirectory()) genesis = readGenesis(dir);
   } catch (error) {
     if (!(error instanceof Damage)) throw error;
-    return { summary: emptySummary(), damages: [error.facts], notes: [] };
+    const nothing = { warnings: [], convictions: [], notes: [] };
+    return { summary: emptySummary(), damages: [error.facts], ...nothing };
   }
   if (genesis === undefined) {
     const message = `${dir} is not a ledger: it holds no file named genesis; give its directory`;
@@ -53,23 +49,21 @@ export function readLedger(dir: string, options: ReadOptions = {}): LedgerReport
 
 class LedgerReader {
   private readonly damages: DamageFacts[] = [];
+  private readonly warnings: Warning[] = [];
   private readonly notes: string[] = [];
+  private readonly judge: LogJudge;
   private readonly execution: Execution;
   private readonly anchors = new AnchorWindow();
-  private readonly epochs = new Map<string, Epoch>([[NO_EPOCH.hash, NO_EPOCH]]);
   private readonly effectsAtSlot = new Map<number, string>();
   private readonly summary = emptySummary();
-  private epoch = NO_EPOCH;
-  private settled = 0;
   private head: Uint8Array = new Uint8Array(32);
-  /** The record before, when it is an INTENT in force: its author. */
-  private intentBy = "";
 
   constructor(
     private readonly dir: string,
     private readonly genesis: Genesis,
     private readonly options: ReadOptions,
   ) {
+    this.judge = new LogJudge(genesis);
     this.execution = new Execution(genesis, this.anchors, this.summary, options);
     this.summary.chainId = toHex(genesis.chainId);
     this.summary.created = genesis.created;
@@ -80,7 +74,15 @@ class LedgerReader {
     const heads = this.guarded(() => readHeads(this.dir, this.genesis, this.damages, this.notes));
     this.guarded(() => this.walk(heads ?? []));
     this.finishSummary();
-    return { summary: this.summary, damages: this.damages, notes: this.notes };
+    const evidence = readEvidence(this.dir, this.genesis);
+    const { summary, damages } = this;
+    return {
+      summary,
+      damages,
+      warnings: [...this.warnings, ...evidence.warnings],
+      convictions: evidence.convictions,
+      notes: [...this.notes, ...evidence.notes],
+    };
   }
 
   private guarded<T>(work: () => T): T | undefined {
@@ -156,165 +158,40 @@ class LedgerReader {
 
   private readOne(found: FoundRecord): void {
     const origin = { file: found.file, base: found.offset, slot: found.slot };
-    const chain = { chainId: this.genesis.chainId, prevHash: this.head };
-    const record = readRecord(found.bytes, origin, chain);
+    const record = readRecord(found.bytes, origin, this.head);
     if (found.prevHash !== toHex(this.head)) {
       const what = "the name or index states another parent";
       fail(origin, { code: "RECORD_PARENT", offset: 0, what, expected: toHex(this.head) });
     }
-    const overtaken = this.overtaken(record);
-    if (overtaken !== undefined) {
-      checkAuthor(record, this.epochs.get(record.epoch)!, []);
-      this.notes.push(`${found.file}, byte ${found.offset} (slot ${found.slot}): ${overtaken}`);
-      this.intentBy = "";
-    } else {
-      this.judge(record);
+    const { judge, summary } = this;
+    const ruling = judge.judge(record);
+    const counts = !(ruling instanceof NotValid);
+    if (counts) this.execute(record, ruling.rounds);
+    else if (record.slot > 0) this.warnings.push(warningOf(origin, ruling));
+    else {
+      const what = `slot 0 is not the SEAL that begins this ledger: ${ruling.message}`;
+      fail(origin, { code: "FIRST_RECORD", offset: 0, what, advice: ADVICE_REPORT });
     }
+    judge.advance(record, ruling);
+    if (counts && ruling.installs !== undefined && ruling.installs.length > 0) summary.epochs++;
     this.head = record.hash;
-    this.anchors.add(record.hash, this.settled);
+    this.anchors.add(record.hash, judge.settled);
     this.effectsAtSlot.set(record.slot, toHex(this.execution.replay.effectsDigest));
     this.effectsAtSlot.delete(record.slot - EFFECTS_KEPT);
-    this.summary.slots++;
-    const kind = KIND_NAMES[record.kind];
-    this.summary.records[kind] = (this.summary.records[kind] ?? 0) + 1;
+    summary.slots++;
+    const kind = KIND_NAMES[counts ? record.kind : KIND.noop];
+    summary.records[kind] = (summary.records[kind] ?? 0) + 1;
   }
 
-  /** Why an intact record settles nothing though its author did no wrong; undefined if in force. */
-  private overtaken(record: RecordView): string | undefined {
-    if (record.slot === 0) return undefined;
-    if (record.epoch !== this.epoch.hash) {
-      if (this.epochs.has(record.epoch))
-        return "a record of an epoch that has ended settles nothing";
-      return fail(record.origin, {
-        code: "EPOCH",
-        offset: RECORD.at.epoch,
-        what: "the record belongs to an epoch that never was",
-        expected: this.epoch.hash,
-        found: record.epoch,
-        advice: ADVICE_REPORT,
-      });
-    }
-    const settles = record.lastRound >= record.firstRound;
-    if (!settles || record.firstRound > this.settled) return undefined;
-    return `rounds from ${record.firstRound} were settled before: the record settles nothing`;
-  }
-
-  private judge(record: RecordView): void {
-    const bad = (code: string, offset: number, what: string, expected: unknown, found: unknown) =>
-      fail(record.origin, {
-        code,
-        offset,
-        what,
-        expected: String(expected),
-        found: String(found),
-        advice: ADVICE_REPORT,
-      });
-    const { firstRound, lastRound, kind } = record;
-    const at = RECORD.at;
-    if (record.slot === 0) {
-      if (kind !== KIND.seal)
-        bad("FIRST_RECORD", at.kind, "slot 0 is no SEAL", "SEAL", KIND_NAMES[kind]);
-      if (record.epoch !== NO_EPOCH.hash)
-        bad("EPOCH", at.epoch, "slot 0 has an epoch", 0, record.epoch);
-    }
-    const settles = kind === KIND.quorum || kind === KIND.storage || kind === KIND.seal;
-    if (lastRound < firstRound - 1 || (!settles && lastRound !== firstRound - 1)) {
-      bad("ROUNDS", at.lastRound, "the range of rounds is wrong", firstRound - 1, lastRound);
-    }
-    if (lastRound >= firstRound && firstRound !== this.settled + 1) {
-      bad("ROUNDS_GAP", at.firstRound, "rounds are missing", this.settled + 1, firstRound);
-    }
-    if (record.heightBefore !== this.execution.height) {
-      bad("HEIGHT", at.heightBefore, "wrong height", this.execution.height, record.heightBefore);
-    }
-    this.checkPuzzle(record);
-    const payload = unpackPayload(record);
-    const authority = this.genesis;
-    if (kind === KIND.seal) this.readSeal(record, payload);
-    else {
-      const introduced = kind === KIND.intent ? [readMember(record, payload[0], authority)] : [];
-      checkAuthor(record, this.epoch, introduced);
-      if (settles) this.settle(record, payload, false);
-    }
-    this.intentBy = kind === KIND.intent ? record.incarnation : "";
-  }
-
-  private checkPuzzle(record: RecordView): void {
-    const asked = record.kind === KIND.storage ? this.genesis.storageDifficulty : 0;
-    const bits = leadingZeroBits(
-      sha256(signedPart(record.bytes).subarray(RECORD.signDomain.length)),
-    );
-    if (record.puzzleBits === asked && bits >= asked) return;
-    fail(record.origin, {
-      code: "STORAGE_PUZZLE",
-      offset: record.puzzleBits === asked ? RECORD.at.nonce : RECORD.at.puzzleBits,
-      what: "the record's puzzle is not solved at the difficulty of genesis",
-      expected: `${asked} bits`,
-      found: `${Math.min(bits, record.puzzleBits)} bits`,
-      advice: ADVICE_REPORT,
-    });
-  }
-
-  private readSeal(record: RecordView, payload: unknown[]): void {
-    const members = readMembers(record, payload[0], this.genesis);
-    checkAuthor(record, this.epoch, members);
-    const answers = Array.isArray(payload[2]) ? payload[2].length : 0;
-    const asked = answersMin(this.epoch.members.length);
-    const current = this.epoch.members;
-    const isMember = current.some((member) => member.incarnation === record.incarnation);
-    const newcomer = !isMember && current.length > 0;
-    if ((answers < asked || newcomer) && this.intentBy !== record.incarnation) {
-      fail(record.origin, {
-        code: "SEAL_ANSWERS",
-        offset: RECORD.headerBytes,
-        what: "a SEAL by a newcomer or by too few answers that is not above its author's own INTENT",
-        expected: `${asked} answers`,
-        found: `${answers}`,
-        advice: ADVICE_REPORT,
-      });
-    }
-    this.settle(record, payload[1], answers < asked);
-    this.epoch = { hash: toHex(record.hash), hashBytes: record.hash, members };
-    this.epochs.set(this.epoch.hash, this.epoch);
-    if (members.length > 0) this.summary.epochs++;
-  }
-
-  private settle(record: RecordView, settlement: unknown, minority: boolean): void {
-    const members = this.epoch.members.length;
-    const entries = readRounds(record, settlement, members);
-    const rounds = record.lastRound - record.firstRound + 1;
-    if (entries.length !== rounds) {
-      fail(record.origin, {
-        code: "ROUNDS",
-        offset: RECORD.headerBytes,
-        what: "the payload does not settle the rounds of the header",
-        expected: `${rounds} rounds`,
-        found: `${entries.length}`,
-        advice: ADVICE_REPORT,
-      });
-    }
-    const rules = {
-      chainId: this.genesis.chainId,
-      epoch: this.epoch,
-      anchors: this.anchors,
-      minority,
-    };
-    for (const [i, entry] of entries.entries()) {
-      if (entry.round !== record.firstRound + i) {
-        fail(record.origin, {
-          code: "ROUNDS",
-          offset: RECORD.headerBytes,
-          what: "the rounds of the payload are not in order",
-          expected: String(record.firstRound + i),
-          found: String(entry.round),
-          advice: ADVICE_REPORT,
-        });
-      }
-      checkRound(record, entry, rules);
+  private execute(record: RecordView, rounds: readonly RoundEntry[]): void {
+    const { chainId } = this.genesis;
+    const { anchors } = this;
+    const { epoch } = this.judge;
+    for (const entry of rounds) {
+      checkProposals(record, entry, { chainId, epoch, anchors });
       this.compareEffects(record, entry);
-      this.execution.round(record, entry, members);
+      this.execution.round(record, entry, epoch.members.length);
     }
-    if (rounds > 0) this.settled = record.lastRound;
   }
 
   /** Votes carry what their voter had computed: more than half must have computed what we did. */
@@ -348,7 +225,7 @@ class LedgerReader {
       if (this.execution.outcomes[outcome] > 0)
         summary.outcomes[name] = this.execution.outcomes[outcome];
     }
-    summary.settledRound = this.settled;
+    summary.settledRound = this.judge.settled;
     summary.totalBalance = replay.totalBalance();
     summary.storedRecords = replay.records.size;
     summary.headHash = toHex(this.head);
@@ -356,7 +233,7 @@ class LedgerReader {
     // After damage it would be the root of some state in between.
     if (this.damages.length === 0) summary.stateRoot = toHex(replay.stateRoot());
     summary.effectsDigest = toHex(replay.effectsDigest);
-    for (const { rank, incarnation, host } of this.epoch.members) {
+    for (const { rank, incarnation, host } of this.judge.epoch.members) {
       summary.members.push({ rank, incarnation, host });
     }
   }

@@ -1,12 +1,12 @@
 /**
- * Checks of one record that need nothing but its bytes and its place in the chain: magic, both
- * CRCs, slot, chain id, parent, payload hash. What the payload says is checked elsewhere.
+ * Whether a record is what its author wrote, and lies where it belongs: magic, version, both CRCs,
+ * slot, parent, payload hash. What it says is judged elsewhere.
  */
 import { readU16, readU32, readU48, readU64, toHex } from "../base/bytes.ts";
 import { kernels } from "../base/kernels.ts";
 import { fail, type Origin } from "./damage.ts";
 import { sha256 } from "./genesis-reader.ts";
-import { KIND_NAMES, RECORD } from "./layout.ts";
+import { RECORD } from "./layout.ts";
 
 export interface RecordView {
   origin: Origin;
@@ -16,6 +16,9 @@ export interface RecordView {
   kind: number;
   puzzleBits: number;
   slot: number;
+  /** False where one of them is beyond 2^53: only nonsense is. */
+  numbersFit: boolean;
+  chainId: string;
   epoch: string;
   firstRound: number;
   lastRound: number;
@@ -27,11 +30,7 @@ export interface RecordView {
 const AT = RECORD.at;
 const scratch = new Uint8Array(RECORD.headerBytes);
 
-export function readRecord(
-  bytes: Uint8Array,
-  origin: Origin,
-  chain: { chainId: Uint8Array; prevHash: Uint8Array },
-): RecordView {
+export function readRecord(bytes: Uint8Array, origin: Origin, prevHash: Uint8Array): RecordView {
   const differs = (code: string, offset: number, what: string, expected: unknown, found: unknown) =>
     fail(origin, { code, offset, what, expected: String(expected), found: String(found) });
 
@@ -61,8 +60,7 @@ export function readRecord(
   }
   const slot = readU64(bytes, AT.slot);
   if (slot !== origin.slot) differs("RECORD_SLOT", AT.slot, "wrong slot", origin.slot, slot);
-  expectHex(AT.chainId, 16, chain.chainId, "CHAIN_ID", "another ledger's record (chain id)");
-  expectHex(AT.prevHash, 32, chain.prevHash, "PREV_HASH", "does not follow the record before it");
+  expectHex(AT.prevHash, 32, prevHash, "PREV_HASH", "does not follow the record before it");
 
   const payloadBytes = readU32(bytes, AT.payloadBytes);
   if (payloadBytes !== bytes.length - RECORD.headerBytes) {
@@ -77,23 +75,23 @@ export function readRecord(
   const payloadHash = sha256(bytes.subarray(RECORD.headerBytes));
   expectHex(AT.payloadHash, 32, payloadHash, "PAYLOAD_HASH", "the payload does not have its hash");
 
-  const kind = bytes[AT.kind];
-  if (kind === 0 || kind >= KIND_NAMES.length) {
-    differs("RECORD_KIND", AT.kind, "a kind of record this reader does not know", "1 to 5", kind);
-  }
+  const heightBefore = readU64(bytes, AT.heightBefore);
+  const numbers = [heightBefore, readU64(bytes, AT.creationTime), readU64(bytes, AT.nonce)];
   return {
     origin,
     bytes,
     hash: sha256(bytes.subarray(0, RECORD.headerBytes)),
-    kind,
+    kind: bytes[AT.kind],
     puzzleBits: bytes[AT.puzzleBits],
     slot,
+    numbersFit: !numbers.some(Number.isNaN),
+    chainId: toHex(bytes, AT.chainId, AT.chainId + 16),
     epoch: toHex(bytes, AT.epoch, AT.epoch + 32),
     firstRound: readU48(bytes, AT.firstRound),
     lastRound: readU48(bytes, AT.lastRound),
     rank: readU32(bytes, AT.rank),
     incarnation: toHex(bytes, AT.incarnation, AT.incarnation + 8),
-    heightBefore: readU64(bytes, AT.heightBefore),
+    heightBefore,
   };
 
   function expectHex(at: number, length: number, own: Uint8Array, code: string, what: string) {

@@ -1,5 +1,7 @@
 /** What reading a ledger gives: figures, damages, notes; and what the caller may listen to. */
 import type { DamageFacts } from "./damage.ts";
+import type { Conviction } from "./evidence-reader.ts";
+import type { Warning } from "./not-valid.ts";
 
 /** Where a transaction lies. One object, used again for each: copy what you keep. */
 export interface TransactionPlace {
@@ -26,6 +28,7 @@ export interface Progress {
 export interface LedgerSummary {
   chainId: string;
   created: number;
+  /** By kind; what does not count is a NOOP. */
   records: Record<string, number>;
   slots: number;
   rounds: number;
@@ -52,6 +55,10 @@ export interface LedgerReport {
   summary: LedgerSummary;
   /** In the order found; empty when the ledger is good. */
   damages: DamageFacts[];
+  /** Records that do not count, in the order of the log, and evidence that proves nothing. */
+  warnings: Warning[];
+  /** Members that evidence/ shows to have contradicted themselves. The ledger is good all the same. */
+  convictions: Conviction[];
   notes: string[];
 }
 

@@ -26,10 +26,14 @@ const core = new HyBE({
     turnDelayMs: 500,
     readDelayMs: 500,
     pullIntervalMs: 250,
+    sealWaitMs: 500,
+    takeoverMs: 2000,
   },
   pipelineDepth: 2,
   head: { slot: 0, hash: hashOf("genesis") },
   settled: 0,
+  storageOn: "alert",
+  minoritySeals: true,
 });
 const effects = hashOf("effects");
 core.executed(0, effects);

@@ -12,10 +12,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { EXIT } from "../../src/base/errors.ts";
-import { launchCommand, launchEnvironment } from "../../src/cli/ycsb/launch.ts";
 import { findDisk } from "../../src/cli/ycsb/places.ts";
 import { prove } from "../../src/cli/ycsb/proof.ts";
 import type { JobResult } from "../../src/job/reporter.ts";
+import { launchCommand, launchEnvironment } from "../../src/supervisor/launch.ts";
 import { readLedger } from "../../src/verify/ledger-reader.ts";
 
 const SOURCE = join(import.meta.dir, "../../src");
@@ -217,8 +217,8 @@ describe("ranks by hand: one sentence for all of them, and nothing made", () => 
   function refuse(ranks: number, ...args: string[]) {
     const before = readdirSync(root, { recursive: true }).sort();
     const rank = [process.execPath, join(SOURCE, "rank.ts"), ...args];
-    const { exitCode, stderr } = Bun.spawnSync([...launchCommand(ranks), ...rank], {
-      env: { ...launchEnvironment(ranks), ...env },
+    const { exitCode, stderr } = Bun.spawnSync([...launchCommand({ ranks }), ...rank], {
+      env: { ...launchEnvironment({ ranks }), ...env },
       timeout: TIMEOUT_MS,
     });
     expect(stderr.toString()).toMatch(/^baash: [^\n]+\n$/);

@@ -3,9 +3,17 @@
  * pass, and what the ranks did as lines of text. A block of commands ends with `----`; what follows
  * up to a blank line is the output expected. Commands: README.md beside the stories.
  */
-import type { Effect, Input, ProposalName, RecordKind } from "../../src/consensus/effects.ts";
+import type {
+  Effect,
+  Input,
+  ProposalName,
+  RoundSettlement,
+  StorageOn,
+} from "../../src/consensus/effects.ts";
 import { checkSafety } from "./consensus-checks.ts";
-import { Cluster, DELAYS, type Delays, type Message } from "./consensus-cluster.ts";
+import { Cluster } from "./consensus-cluster.ts";
+import { type Epoch, incarnationOf, OUTSIDER } from "./consensus-log.ts";
+import { DELAYS, type Delays, type Member, type Message } from "./consensus-parts.ts";
 
 type Options = Record<string, string>;
 interface Rule {
@@ -18,6 +26,7 @@ interface Rule {
 const ANSWERS = ["⊥", "N", "Y"];
 const lists = (list: string | undefined, item: number) =>
   list === undefined || list.split(",").includes(String(item));
+const numbers = (list: string | undefined) => (list ? list.split(",").map(Number) : []);
 
 class Story {
   private cluster = new Cluster({ ranks: 1 });
@@ -54,7 +63,7 @@ class Story {
     };
     switch (verb) {
       case "cluster":
-        return this.begin(Number(options.ranks), Number(options.depth ?? 2));
+        return this.begin(options);
       case "lose":
         return void this.rules.unshift({ kinds: plain, options, ms: undefined });
       case "late":
@@ -82,7 +91,8 @@ class Story {
         return each((rank) => cluster.crash(rank));
       case "die":
         return each((rank) => {
-          cluster.members[rank].dieAt = plain.includes("before-link") ? "link" : "linked";
+          const when = { "before-link": "link", "after-link": "linked", "after-pull": "pulled" };
+          cluster.members[rank].dieAt = when[plain.at(-1) as "after-link"] as Member["dieAt"];
         });
       case "storage":
         return each((rank) => {
@@ -92,11 +102,25 @@ class Story {
         return each((rank) => {
           cluster.members[rank].corrupt = true;
         });
+      case "suspect":
+        // Who comes after `by=` takes the whole list for dead or silent from now on.
+        for (const rank of numbers(options.by))
+          cluster.input(rank, { type: "suspects", ranks: plain.map(Number) });
+        return;
+      case "alert":
+        return each((rank) => cluster.input(rank, { type: "alert" }));
+      case "change":
+        return each((rank) => {
+          const admit = numbers(options.admit).map(incarnationOf);
+          cluster.input(rank, { type: "change", evict: numbers(options.evict), admit });
+        });
+      case "newcomer":
+        return this.say(`process ${cluster.addProcess().rank} starts, and is in no epoch`);
       case "outsider": {
-        const { slot, hash } = cluster.head();
-        const kind = plain[0] as RecordKind;
-        const next = { slot: slot + 1, prevHash: hash, kind, author: -1, settlement: [] };
-        const linked = cluster.link(next) !== undefined;
+        const { slot, hash } = cluster.records.head;
+        const kind = plain[0] as "SEAL" | "INTENT";
+        const draft = { slot: slot + 1, prevHash: hash, kind, author: OUTSIDER, settlement: [] };
+        const linked = cluster.link({ ...draft, answered: [] }) !== undefined;
         return this.say(
           `an outsider ${linked ? "links" : "fails to link"} ${kind} at slot ${slot + 1}`,
         );
@@ -112,23 +136,28 @@ class Story {
     }
   }
 
-  private begin(ranks: number, depth: number): void {
+  private begin({ ranks, depth = "2", storage = "alert", minority = "on" }: Options): void {
     const delay = (part: keyof Delays, rank: number) =>
       this.slow.get(`${part} ${rank}`) ?? DELAYS[part](rank, 0);
     const cluster = new Cluster({
-      ranks,
-      depth,
+      ranks: Number(ranks),
+      depth: Number(depth),
+      storageOn: storage as StorageOn,
+      minoritySeals: minority === "on",
       delays: {
         mine: (rank) => delay("mine", rank),
         validate: (rank) => delay("validate", rank),
         link: (rank) => delay("link", rank),
         sync: (rank) => delay("sync", rank),
         read: (rank) => delay("read", rank),
+        regroup: (rank) => delay("regroup", rank),
       },
     });
     cluster.network = (message) => this.deliver(message);
     cluster.onEffect = (rank, effect, cause) => this.tell(rank, effect, cause);
     cluster.onNote = (rank, text) => this.act(rank, text);
+    cluster.onEpoch = (rank, epoch) =>
+      this.act(rank, `is in epoch ${epoch.number}, of ${epoch.processes.join(" ")}`);
     this.cluster = cluster;
   }
 
@@ -149,7 +178,8 @@ class Story {
         lists(options.round, round),
     );
     if (rule === undefined) return 1;
-    if (rule.ms === undefined && kind !== "pull") this.say(`(lost: ${kind} ${from} → ${to})`);
+    if (rule.ms === undefined && kind !== "pull" && kind !== "seal-pull")
+      this.say(`(lost: ${kind} ${from} → ${to})`);
     return rule.ms;
   }
 
@@ -192,12 +222,21 @@ class Story {
     this.moment.clear();
   }
 
-  private name({ rank, hash }: ProposalName, round: number): string {
-    return hash === this.cluster.proposalHash(rank, round) ? String(rank) : `${rank}'`;
+  private name({ rank, hash }: ProposalName, round: number, epoch: Epoch): string {
+    return hash === this.cluster.proposalHash(epoch, rank, round) ? String(rank) : `${rank}'`;
   }
 
-  private names(list: readonly ProposalName[], round: number): string {
-    return list.map((name) => this.name(name, round)).join(" ") || "nothing";
+  private names(list: readonly ProposalName[], round: number, epoch: Epoch): string {
+    return list.map((name) => this.name(name, round, epoch)).join(" ") || "nothing";
+  }
+
+  private rounds(settlement: readonly RoundSettlement[], epoch: Epoch): string {
+    const rounds = settlement.map(({ round, included, lost, votes }) => {
+      const without = lost.length > 0 ? `, ${this.names(lost, round, epoch)} lost` : "";
+      const voters = votes.map((vote) => vote.rank).join(" ");
+      return `: round ${round} with ${this.names(included, round, epoch)}${without}, votes of ${voters}`;
+    });
+    return rounds.join("");
   }
 
   private tell(rank: number, effect: Effect, cause: Input): void {
@@ -206,6 +245,7 @@ class Story {
   }
 
   private words(rank: number, effect: Effect, cause: Input): string | undefined {
+    const { epoch } = this.cluster.members[rank].parts.at(-1)!;
     switch (effect.type) {
       case "mine":
         return `mines round ${effect.round}`;
@@ -215,7 +255,7 @@ class Story {
         return undefined;
       case "vote": {
         const { round, answers } = effect.vote;
-        const asked = cause.type === "pull" ? ", as asked" : "";
+        const asked = cause.type === "pull" || cause.type === "seal-pull" ? ", as asked" : "";
         return `votes ${[...answers].map((a) => ANSWERS[a]).join("")} in round ${round}${asked}`;
       }
       case "skip-vote":
@@ -224,30 +264,37 @@ class Story {
         return `opens its vote of round ${effect.vote.round} to ${effect.to}`;
       case "send-pull": {
         const { round, force, bodies } = effect.pull;
-        const what = bodies.length > 0 ? `body of ${this.names(bodies, round)}` : "vote";
+        const what = bodies.length > 0 ? `body of ${this.names(bodies, round, epoch)}` : "vote";
         return `asks ${effect.to.join(" ")} for the ${what} in round ${round}${force ? ", at once" : ""}`;
       }
       case "send-body":
-        return `hands ${effect.to} the body of ${this.name(effect.name, effect.round)}`;
+        return `hands ${effect.to} the body of ${this.name(effect.name, effect.round, epoch)}`;
       case "discard":
-        return `throws away its bad copy of ${this.name(effect.name, effect.round)}`;
+        return `throws away its bad copy of ${this.name(effect.name, effect.round, epoch)}`;
       case "send-decided":
         return `tells ${effect.to} of slot ${effect.decided.slot}`;
       case "agreed":
-        return `agrees on ${this.name(effect.name, effect.round)} in round ${effect.round}`;
+        return `agrees on ${this.name(effect.name, effect.round, epoch)} in round ${effect.round}`;
+      case "send-seal-pull": {
+        const { pull, to } = effect;
+        return `pulls ${to.join(" ")} for a SEAL${changeWords(pull)}`;
+      }
+      case "send-seal-answer": {
+        const { lastVoted } = effect.answer;
+        return `answers ${effect.to}, frozen: voted up to round ${lastVoted}`;
+      }
       case "link": {
-        const rounds = effect.settlement.map(({ round, included, lost, votes }) => {
-          const without = lost.length > 0 ? `, ${this.names(lost, round)} lost` : "";
-          const voters = votes.map((vote) => vote.rank).join(" ");
-          return `: round ${round} with ${this.names(included, round)}${without}, votes of ${voters}`;
-        });
-        return `appends ${effect.kind} at slot ${effect.slot}${rounds.join("")}`;
+        const what = `appends ${effect.kind} at slot ${effect.slot}`;
+        if (effect.kind === "INTENT") return `${what}: ${effect.answered.join(" ")} answered`;
+        const rounds = this.rounds(effect.settlement, epoch);
+        if (effect.kind !== "SEAL") return `${what}${rounds}`;
+        return `${what}${changeWords(effect)}, answers of ${effect.answers.join(" ")}${rounds}`;
       }
       case "read":
         return `reads slot ${effect.slot}`;
       case "finalize": {
         const rounds = effect.rounds.map(
-          ({ round, order }) => `, round ${round} is ${this.names(order, round)}`,
+          ({ round, order }) => `, round ${round} is ${this.names(order, round, epoch)}`,
         );
         const how = { linked: " (linked)", record: " (read)", decided: " (told)" };
         const by = how[cause.type as "linked"] ?? ` (told, now clear)`;
@@ -255,6 +302,8 @@ class Story {
       }
       case "returned":
         return `takes back its proposal of round ${effect.round}${effect.rejected ? ", rejected" : ""}`;
+      case "sealed":
+        return `leaves its epoch: sealed by slot ${effect.slot}`;
       case "halt":
         return `halts: ${effect.code}, ${effect.reason}`;
     }
@@ -263,14 +312,20 @@ class Story {
 
   private tellLog(): void {
     this.flush();
-    for (const { slot, kind, author, settlement } of this.cluster.log()) {
+    for (const { slot, kind, author, settlement, epoch } of this.cluster.log()) {
       const rounds = settlement.map(
-        ({ round, included }) => `, round ${round}: ${this.names(included, round)}`,
+        ({ round, included }) => `, round ${round}: ${this.names(included, round, epoch)}`,
       );
       const by = author < 0 ? "an outsider" : `rank ${author}`;
       this.lines.push(`slot ${slot}: ${kind} by ${by}${rounds.join("")}`);
     }
   }
+}
+
+function changeWords({ evict, admit }: { evict: readonly number[]; admit: readonly string[] }) {
+  const without = evict.length > 0 ? ` without ${evict.join(" ")}` : "";
+  const added = admit.map((incarnation) => Number.parseInt(incarnation, 16)).join(" ");
+  return `${without}${added ? ` with process ${added}` : ""}`;
 }
 
 /** Runs all blocks of a story and returns it with the output as it is. */

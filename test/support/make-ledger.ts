@@ -3,29 +3,14 @@
  * and digests by the production state, files by plain synchronous calls. Deterministic but for
  * keys. What a test wants to be wrong it changes through the hooks, before things are signed.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { writeU16, writeU64 } from "../../src/base/bytes.ts";
-import { kernels } from "../../src/base/kernels.ts";
+import { writeU64 } from "../../src/base/bytes.ts";
 import { sha256 } from "../../src/base/sha256.ts";
-import {
-  assembleBlock,
-  blockMessageBytes,
-  bodyBytes,
-  chainHash,
-  createBlockLocation,
-  locateBlock,
-  mineBlock,
-} from "../../src/ledger/block.ts";
-import { createGenesis, type Genesis } from "../../src/ledger/genesis.ts";
-import {
-  certifyMember,
-  generateSigningKey,
-  type KeyPair,
-  signMessage,
-} from "../../src/ledger/keys.ts";
+import { chainHash, createBlockLocation, locateBlock } from "../../src/ledger/block.ts";
+import { createGenesis, type Genesis, type Quorum } from "../../src/ledger/genesis.ts";
+import { certifyMember, generateSigningKey, type KeyPair } from "../../src/ledger/keys.ts";
 import { CompactRange } from "../../src/ledger/merkle.ts";
-import { blocksRoot, encodeProposalHeader, proposalHash } from "../../src/ledger/proposal.ts";
 import { encodeRecord, type RecordFields, type RecordKind } from "../../src/ledger/record.ts";
 import {
   addVoter,
@@ -36,15 +21,16 @@ import {
   type Member,
   makeAnswer,
   type PayloadParts,
+  type Seal,
   type SettledRound,
   votersBytes,
 } from "../../src/ledger/settlement.ts";
 import { State } from "../../src/ledger/state.ts";
 import { encodeTransaction, type TransactionInput } from "../../src/ledger/transaction-object.ts";
-import { encodeHead } from "../../src/storage/checkpoint-head.ts";
-import { SNAPSHOT_HEADER_BYTES, SNAPSHOT_MAGIC } from "../../src/storage/format.ts";
 import { LEDGER_DIRECTORIES, recordName, segmentName } from "../../src/storage/paths.ts";
-import { SegmentBuilder } from "../../src/storage/segments.ts";
+import { foldSegment, writeCheckpoint } from "./ledger-files.ts";
+import { type Blocks, type MadeProposal, makeProposal } from "./make-proposal.ts";
+import { type Sign, signerOf, signRestart, signSeal, signVotes } from "./sign-records.ts";
 
 export type TransactionDraft = Omit<
   TransactionInput,
@@ -57,16 +43,7 @@ export interface MakeOptions {
   difficulty?: number;
   storageDifficulty?: number;
   segmentRecords?: number;
-}
-
-/** Blocks of one rank in one round, each a list of encoded transactions. */
-export type Blocks = readonly (readonly Uint8Array[])[];
-
-/** One rank's proposal as it goes into a record: its header and its block messages. */
-export interface MadeProposal {
-  header: Uint8Array;
-  blocks: Uint8Array[];
-  ids: Uint8Array[];
+  quorum?: Quorum;
 }
 
 export interface Hooks {
@@ -75,6 +52,33 @@ export interface Hooks {
   fields?: (fields: RecordFields) => void;
   /** Signs in the author's stead. */
   sign?: (message: Uint8Array) => Uint8Array;
+}
+
+/** A member with its key. */
+export interface Made {
+  member: Member;
+  key: KeyPair;
+}
+
+export interface SealPlan {
+  /** Ranks of the epoch that ends which are not in the next. */
+  evict?: readonly number[];
+  /** How many new members come in. */
+  admit?: number;
+  /** Rounds that it settles, run after the record before. */
+  rounds?: SettledRound[];
+  /** Ranks that answered; all, unless told otherwise. */
+  answers?: number[];
+  /** Byzantine: last round in which each of `answers` voted; the last one run, unless told otherwise. */
+  lastVoted?: number[];
+  author?: number;
+}
+
+/** Who writes a record, and what of it differs from what an honest author would write. */
+export interface By {
+  author?: number;
+  newcomer?: Made;
+  hooks?: Hooks;
 }
 
 const CREATED = 1_700_000_000_000;
@@ -111,6 +115,7 @@ export class LedgerMaker {
         storageDifficulty: options.storageDifficulty ?? 8,
         blockTransactionsMax: 4096,
         supply: options.supply ?? 1_000_000,
+        quorum: options.quorum ?? "majority",
       },
       this.ledgerKey,
     );
@@ -139,39 +144,10 @@ export class LedgerMaker {
   /** A proposal for the next round, or `ahead` rounds after it. */
   propose(rank: number, blocks: Blocks, ahead = 0): MadeProposal {
     const round = this.round + 1 + ahead;
+    const { chainId, difficulty } = this.genesis;
     const { incarnation } = this.members[rank];
-    const common = { chainId: this.genesis.chainId, epoch: this.epoch, anchor: this.head };
-    const place = { ...common, round, rank, incarnation, creationTime: CREATED };
-    const made = blocks.map((txns, index) => this.block(txns, { ...place, index }));
-    const hashes = new Uint8Array(32 * made.length);
-    for (const [i, { hash }] of made.entries()) hashes.set(hash, 32 * i);
-    const header = encodeProposalHeader({
-      ...place,
-      blockCount: blocks.length,
-      txnCount: blocks.reduce((sum, txns) => sum + txns.length, 0),
-      blocksRoot: blocksRoot(hashes, blocks.length),
-    });
-    return { header, blocks: made.map(({ bytes }) => bytes), ids: made.map(({ ids }) => ids) };
-  }
-
-  private block(
-    txns: readonly Uint8Array[],
-    place: Omit<Parameters<typeof assembleBlock>[2], "puzzleDifficulty">,
-  ) {
-    const count = txns.length;
-    const bytes = new Uint8Array(Buffer.concat(txns));
-    const spans = new Uint32Array(2 * count);
-    for (let i = 0, at = 0; i < count; at += txns[i++].length) {
-      spans.set([at, txns[i].length], 2 * i);
-    }
-    const ids = new Uint8Array(32 * count);
-    kernels.leafHashes(bytes, spans, count, ids, 0);
-    const out = new Uint8Array(blockMessageBytes(bodyBytes(spans, count)));
-    const puzzleDifficulty = this.genesis.difficulty;
-    const source = { bytes, spans, count, ids, idsOffset: 0 };
-    assembleBlock(out, 0, { ...place, puzzleDifficulty }, source);
-    const hash = mine(out, puzzleDifficulty);
-    return { bytes: out, ids, hash };
+    const setting = { chainId, epoch: this.epoch, anchor: this.head, round, rank, incarnation };
+    return makeProposal(blocks, { ...setting, creationTime: CREATED }, difficulty);
   }
 
   /** A settled round in which the ranks of `proposals` proposed and all (or `voters`) said yes. */
@@ -238,9 +214,21 @@ export class LedgerMaker {
   record(kind: "QUORUM" | "STORAGE", rounds: SettledRound[], hooks: Hooks = {}, author = 0): void {
     let blocks = 0;
     for (const { proposals } of rounds) for (const each of proposals) blocks += each.blocks.length;
+    this.signVotes(rounds);
     hooks.rounds?.(rounds);
     const first = this.round - rounds.length + 1;
     this.append(kind, encodeSettlement(rounds), { author, first, blocks, hooks });
+  }
+
+  /** Appends any record as it is; of what it settles or installs nothing is taken in here. */
+  put(
+    kind: RecordKind,
+    payload: PayloadParts,
+    by: By & { rounds?: readonly SettledRound[] },
+  ): void {
+    const { rounds = [] } = by;
+    const first = rounds.length > 0 ? rounds[0].round : this.round + 1;
+    this.append(kind, payload, { ...by, first, last: first + rounds.length - 1 });
   }
 
   noop(author = 0): void {
@@ -248,46 +236,112 @@ export class LedgerMaker {
   }
 
   /** An INTENT by a process that is no member; answers what `seal` needs to take over. */
-  intent(): { member: Member; key: KeyPair } {
+  intent(): Made {
     const newcomer = this.newMember(0);
     const payload = encodeIntent({ member: newcomer.member, answered: [], deadlineMs: 3000 });
     this.append("INTENT", payload, { newcomer });
     return newcomer;
   }
 
+  /** An INTENT by a member that heard only `answered`. */
+  memberIntent(author: number, answered: number[]): void {
+    const payload = encodeIntent({ member: this.members[author], answered, deadlineMs: 3000 });
+    this.append("INTENT", payload, { author });
+  }
+
   /** Installs `ranks` new members; none is a clean stop. The first of them, or rank 0, signs. */
-  seal(ranks: number, from?: { member: Member; key: KeyPair }): void {
+  seal(ranks: number, from?: Made): void {
     const made = Array.from({ length: ranks }, (_, rank) =>
       rank === 0 && from !== undefined ? from : this.newMember(rank),
     );
-    const members = made.map(({ member }) => member);
     const isTakeover = from !== undefined || this.members.length === 0;
     const answers = isTakeover ? [] : [...this.members.keys()];
-    const payload = encodeSeal({ members, rounds: [], answers });
+    const seal = { members: made.map(({ member }) => member), rounds: [], answers };
+    const payload = encodeSeal(isTakeover ? this.signRestart(seal) : this.signSeal(seal));
     this.append("SEAL", payload, isTakeover ? { newcomer: made[0] } : { author: 0 });
+    this.install(made);
+  }
+
+  /** A SEAL by a member: some go, some come, and what was run since the last record is settled. */
+  change(plan: SealPlan = {}): void {
+    const { rounds = [], answers = [...this.members.keys()], author = 0, lastVoted } = plan;
+    const made = this.successors(plan);
+    const seal = { members: made.map(({ member }) => member), rounds, answers };
+    const payload = encodeSeal(this.signSeal(seal, lastVoted));
+    let blocks = 0;
+    for (const { proposals } of rounds) for (const each of proposals) blocks += each.blocks.length;
+    this.append("SEAL", payload, { author, first: this.round - rounds.length + 1, blocks });
+    this.install(made);
+  }
+
+  /** The members after a SEAL with this plan: who stays is numbered anew and certified anew. */
+  successors({ evict = [], admit = 0 }: SealPlan): Made[] {
+    const stay = [...this.members.keys()].filter((rank) => !evict.includes(rank));
+    const made = stay.map((old, rank) => {
+      const bare = { ...this.members[old], rank };
+      return { member: this.certify(bare), key: this.keys[old] };
+    });
+    for (let i = 0; i < admit; i++) made.push(this.newMember(made.length));
+    return made;
+  }
+
+  /** Where statements of this epoch hold. */
+  get place() {
+    return { chainId: this.genesis.chainId, epoch: this.epoch };
+  }
+
+  /** Byzantine: every voter signs its vote, in place. */
+  signVotes(rounds: readonly SettledRound[]): void {
+    if (this.genesis.quorum === "byzantine") signVotes(rounds, this.place, this.signers());
+  }
+
+  /** Byzantine: votes and answers of a member's SEAL. `lastVoted` is by place in `answers`. */
+  signSeal(seal: Seal, lastVoted: readonly number[] = []): Seal {
+    if (this.genesis.quorum === "majority") return seal;
+    const { effectsSlot, effectsDigest } = this;
+    const byRank: number[] = [];
+    for (const [i, rank] of seal.answers.entries()) byRank[rank] = lastVoted[i] ?? this.round;
+    const by = { signers: this.signers(), lastVoted: byRank, effectsSlot, effectsDigest };
+    return signSeal(seal, this.place, by);
+  }
+
+  /** Byzantine: the ledger key signs a newcomer's SEAL. */
+  signRestart(seal: Seal): Seal {
+    if (this.genesis.quorum === "majority") return seal;
+    return signRestart(seal, this.place, this.head, signerOf(this.ledgerKey));
+  }
+
+  private signers(): Sign[] {
+    return this.keys.map(signerOf);
+  }
+
+  private install(made: readonly Made[]): void {
     this.epoch = this.head;
-    this.members = members;
+    this.members = made.map(({ member }) => member);
     this.keys = made.map(({ key }) => key);
   }
 
-  private newMember(rank: number): { member: Member; key: KeyPair } {
+  /** Signs as the member of that rank. */
+  signAs(rank: number): Sign {
+    return signerOf(this.keys[rank]);
+  }
+
+  certify(member: Omit<Member, "certificate">): Member {
+    return certifyMember(this.ledgerKey.privateKey, this.genesis.chainId, member);
+  }
+
+  newMember(rank: number): Made {
     const key = generateSigningKey();
     const incarnation = new Uint8Array(8);
     writeU64(incarnation, 0, 1_000_000 + this.incarnations++);
     const bare = { rank, incarnation, publicKey: key.publicKey, host: `host-${rank}` };
-    return { member: certifyMember(this.ledgerKey.privateKey, this.genesis.chainId, bare), key };
+    return { member: this.certify(bare), key };
   }
 
   private append(
     kind: RecordKind,
     payload: PayloadParts,
-    by: {
-      author?: number;
-      newcomer?: { member: Member; key: KeyPair };
-      first?: number;
-      blocks?: number;
-      hooks?: Hooks;
-    },
+    by: By & { first?: number; last?: number; blocks?: number },
   ): void {
     const author = by.newcomer?.member ?? this.members[by.author ?? 0];
     const key = by.newcomer?.key ?? this.keys[by.author ?? 0];
@@ -299,14 +353,14 @@ export class LedgerMaker {
       prevHash: this.head,
       epoch: this.epoch,
       firstRound: by.first ?? this.round + 1,
-      lastRound: this.round,
+      lastRound: by.last ?? this.round,
       authorRank: author.rank,
       authorIncarnation: author.incarnation,
       creationTime: CREATED,
       heightBefore: this.height - (by.blocks ?? 0),
     };
     by.hooks?.fields?.(fields);
-    const sign = by.hooks?.sign ?? ((message) => signMessage(key.privateKey, message));
+    const sign = by.hooks?.sign ?? signerOf(key);
     const record = encodeRecord(fields, payload, sign);
     const tail = join(this.dir, "log", segmentName(Math.floor(this.slot / this.segmentRecords)));
     mkdirSync(tail, { recursive: true });
@@ -320,57 +374,20 @@ export class LedgerMaker {
 
   /** Folds the directory of a segment, complete or not, into one file. */
   fold(segment: number): void {
-    const tail = join(this.dir, "log", segmentName(segment));
-    const builder = new SegmentBuilder(segment, segment * this.segmentRecords);
-    const records: Uint8Array[] = [];
-    for (const name of readdirSync(tail).sort()) {
-      const bytes = new Uint8Array(readFileSync(join(tail, name)));
-      const hash = sha256(bytes.subarray(0, 256));
-      builder.add({ prevHash: bytes.slice(48, 80), hash, bytes });
-      records.push(bytes);
-    }
-    const content = Buffer.concat([builder.header, ...records, ...builder.finish()]);
-    writeFileSync(join(this.dir, "segments", segmentName(segment)), content);
-    rmSync(tail, { recursive: true });
+    foldSegment(this.dir, segment, this.segmentRecords);
   }
 
   /** A signed head and snapshot of the last record; `change` makes the head say something else. */
   async checkpoint(change: Partial<{ size: number; stateRoot: Uint8Array }> = {}): Promise<void> {
-    const slot = this.slot - 1;
-    const payload = Buffer.concat(this.state.snapshot());
-    const header = Buffer.alloc(SNAPSHOT_HEADER_BYTES);
-    header.write(SNAPSHOT_MAGIC, "latin1");
-    writeU16(header, 8, 1);
-    writeU64(header, 16, slot);
-    writeU64(header, 24, payload.length);
-    const file = Buffer.concat([header, payload]);
+    const { state, tree, genesis, ledgerKey } = this;
     const head = {
-      slot,
-      size: this.tree.size,
-      root: this.tree.root(),
+      slot: this.slot - 1,
+      size: tree.size,
+      root: tree.root(),
       recordHash: this.head,
-      stateRoot: this.state.root(),
-      snapshot: sha256(file),
+      stateRoot: state.root(),
       ...change,
     };
-    const note = await encodeHead(head, {
-      chainId: this.genesis.chainId,
-      publicKey: this.ledgerKey.publicKey,
-      sign: (text) => signMessage(this.ledgerKey.privateKey, text),
-      verify: () => true,
-    });
-    const base = join(this.dir, "checkpoints", String(slot).padStart(10, "0"));
-    writeFileSync(`${base}.state`, file);
-    writeFileSync(`${base}.head`, note);
+    await writeCheckpoint(this.dir, head, { state, ledgerKey, chainId: genesis.chainId });
   }
-}
-
-/** Solves a block's puzzle in place; answers its hash. */
-export function mine(block: Uint8Array, bits: number): Uint8Array {
-  for (let first = 0, tries = 1 << 20; mineBlock(block, 3, bits, first, tries) < 0; first += tries);
-  return sha256(block.subarray(3, 163));
-}
-
-export function hashOf(proposal: MadeProposal): Uint8Array {
-  return proposalHash(proposal.header);
 }

@@ -2,7 +2,7 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { BaashError, configurationError, EXIT } from "../../base/errors.ts";
-import { launchCommand, launchEnvironment } from "../ycsb/launch.ts";
+import { launchCommand, launchEnvironment } from "../../supervisor/launch.ts";
 import { findDisk } from "../ycsb/places.ts";
 
 const PROGRAM = join(import.meta.dir, "../../../native/build/ceiling");
@@ -24,7 +24,7 @@ export async function runCeiling(options: CeilingOptions): Promise<number> {
   const directory = mkdtempSync(join(await findDisk(false), "baash-ceiling-"));
   try {
     const command = [
-      ...launchCommand(options.ranks),
+      ...launchCommand(options),
       PROGRAM,
       ...["--txn-bytes", String(options.txnBytes)],
       ...["--block-txns", String(options.blockTransactions)],
@@ -34,7 +34,7 @@ export async function runCeiling(options: CeilingOptions): Promise<number> {
       ...["--dir", directory, "--json"],
     ];
     const child = Bun.spawn(command, {
-      env: launchEnvironment(options.ranks),
+      env: launchEnvironment(options),
       stdin: "ignore",
       stderr: "inherit",
     });

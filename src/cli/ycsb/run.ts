@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { BaashError, EXIT, type ExitCode, usageError } from "../../base/errors.ts";
 import { journalPath, type PhaseProgress, phasesOf } from "../../job/load-phases.ts";
 import type { JobResult } from "../../job/reporter.ts";
+import { launchCommand } from "../../supervisor/launch.ts";
 import { MergedResult, type RankResult } from "../../workload/measurements.ts";
 import { formatProperties } from "../../workload/properties.ts";
 import { ProgressLine } from "../progress.ts";
 import { Clients } from "./clients.ts";
-import { Job, launchCommand } from "./launch.ts";
+import { Job } from "./launch.ts";
 import type { LoadPlan } from "./options.ts";
 import { type Places, preparePlaces, removeRun } from "./places.ts";
 import { type Proof, prove } from "./proof.ts";
@@ -24,7 +25,7 @@ const PROGRESS_S = 0.5;
 const OWN_CODES: readonly number[] = Object.values(EXIT).filter((code) => code > 2);
 
 export async function runLoad(plan: LoadPlan): Promise<LoadOutcome> {
-  launchCommand(plan.workload["baash.ranks"]);
+  launchCommand({ ranks: plan.workload["baash.ranks"] });
   const places = await preparePlaces(plan);
   let outcome: LoadOutcome | undefined;
   try {

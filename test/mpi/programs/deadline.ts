@@ -1,7 +1,7 @@
 /**
  * The last rank never joins an allgather: the others are told at the deadline, the lane is lost and
  * says so, another lane and point-to-point go on. Then all regroup and the lane works again; a
- * regroup that not everybody joins ends at its deadline.
+ * regroup that not everybody joins ends at its deadline, and hinders none that comes after it.
  */
 import { errorCode } from "../../../src/base/errors.ts";
 import { expect, openInbox } from "./program.ts";
@@ -59,6 +59,11 @@ if (rank !== last) {
     codes.push(errorCode(error));
   });
 }
+await transport.barrier();
+await transport.regroup({ members, attempt: 3, deadlineMs: 20_000 });
+onGathered = Promise.withResolvers<void>();
+transport.allgather(0, new Uint8Array([rank]), 8, 20_000);
+await onGathered.promise;
 await transport.barrier();
 const finalized = await transport.close(100);
 await Bun.write(Bun.stdout, `${JSON.stringify({ rank, codes, gathered, finalized })}\n`);

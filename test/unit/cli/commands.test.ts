@@ -28,7 +28,13 @@ function baash(...args: string[]) {
 describe("baash", () => {
   test("--version and --help go to stdout with exit 0", () => {
     expect(baash("--version")).toMatchObject({ exitCode: EXIT.ok, stderr: "" });
-    for (const args of [["--help"], ["verify", "--help"], ["info", "--help"], ["key", "--help"]]) {
+    for (const args of [
+      ["--help"],
+      ["run", "--help"],
+      ["verify", "--help"],
+      ["info", "--help"],
+      ["key", "--help"],
+    ]) {
       const { exitCode, stdout } = baash(...args);
       expect(exitCode).toBe(EXIT.ok);
       expect(stdout).toContain("Examples:");

@@ -5,7 +5,8 @@
  */
 import { expect, test } from "bun:test";
 import { checkSafety } from "../../support/consensus-checks.ts";
-import { Cluster, type Message } from "../../support/consensus-cluster.ts";
+import { Cluster } from "../../support/consensus-cluster.ts";
+import type { Message } from "../../support/consensus-parts.ts";
 
 const LATE_MS = 130;
 const HEAL_MS = 900;

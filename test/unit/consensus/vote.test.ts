@@ -140,7 +140,8 @@ describe("what storage may record", () => {
     round.judge(1, hashOf("1"), "abstain");
     expect(round.possibleFit()).toBe(false);
     // What this rank abstained on is judged anew before it is recorded.
-    expect(round.judgeAnew()).toEqual([{ rank: 1, hash: hashOf("1") }]);
+    expect(round.bodyState({ rank: 1, hash: hashOf("1") })).toBe("abstain");
+    round.judgeAgain({ rank: 1, hash: hashOf("1") });
     round.judge(1, hashOf("1"), "yes");
     expect(round.possibleFit()).toBe(true);
     const settled = round.settle(round.possible());

@@ -94,7 +94,7 @@ describe("genesis", () => {
     expect(refusal(with_('"version": 1', '"version": 0'))).toBe("GENESIS_VERSION_OLDER");
     expect(refusal(with_('"difficulty": 8', '"difficulty": 41'))).toBe("GENESIS_INVALID");
     expect(refusal(with_('"difficulty": 8', '"difficulty": "8"'))).toBe("GENESIS_INVALID");
-    expect(refusal(with_("majority", "byzantine"))).toBe("GENESIS_INVALID");
+    expect(refusal(with_("majority", "unanimity"))).toBe("GENESIS_INVALID");
     expect(refusal(with_("ledger-key", "anybody"))).toBe("GENESIS_INVALID");
     expect(refusal(with_("abab", "ABAB"))).toBe("GENESIS_INVALID");
     expect(refusal(sealed(JSON_PART, generateSigningKey()))).toBe("GENESIS_FORGED");
@@ -105,6 +105,13 @@ describe("genesis", () => {
     expect(() => createGenesis({ ...OPTIONS, blockTransactionsMax: 0 }, KEY)).toThrow(
       "blockTransactionsMax",
     );
+  });
+
+  test("a byzantine quorum is chosen at the start", () => {
+    const made = createGenesis({ ...OPTIONS, quorum: "byzantine" }, KEY);
+    expect(made.genesis.quorum).toBe("byzantine");
+    expect(new TextDecoder().decode(made.bytes)).toContain(`"quorum": "byzantine"`);
+    expect(parseGenesis(made.bytes, "/ledger/genesis")).toEqual(made.genesis);
   });
 
   test("two ledgers made alike differ by their nonce", () => {

@@ -20,6 +20,7 @@ import {
   verifyRecord,
 } from "../../../src/ledger/record.ts";
 import {
+  countVoters,
   encodeIntent,
   encodeNoop,
   encodeSeal,
@@ -65,6 +66,25 @@ const SEAL = {
   rounds: ROUNDS,
   answers: [0, 2, 3],
 };
+/** As byzantine epochs have them. */
+const SIGNED_ROUNDS = ROUNDS.map((round) => ({
+  ...round,
+  votes: round.votes.map((group) => ({
+    ...group,
+    signatures: filled(64 * countVoters(group.voters), 0x51),
+  })),
+}));
+const SIGNED_SEAL = {
+  ...SEAL,
+  rounds: SIGNED_ROUNDS,
+  signedAnswers: SEAL.answers.map((rank) => ({
+    lastVoted: 40 + rank,
+    effectsSlot: 5,
+    effectsDigest: filled(32, 0xef),
+    signature: filled(64, rank),
+  })),
+};
+const RESTART = { ...SEAL, rounds: ROUNDS, answers: [], restartSignature: filled(64, 0x77) };
 const INTENT = {
   member: { ...member(2), publicKey: KEY.publicKey },
   answered: [1],
@@ -75,6 +95,9 @@ const EACH_KIND: [Partial<RecordFields>, PayloadParts, object][] = [
   [{ kind: "QUORUM" }, encodeSettlement(ROUNDS), { rounds: ROUNDS }],
   [{ kind: "STORAGE", puzzleBits: 10 }, encodeSettlement(ROUNDS), { rounds: ROUNDS }],
   [{ kind: "SEAL" }, encodeSeal(SEAL), { seal: SEAL }],
+  [{ kind: "QUORUM" }, encodeSettlement(SIGNED_ROUNDS), { rounds: SIGNED_ROUNDS }],
+  [{ kind: "SEAL" }, encodeSeal(SIGNED_SEAL), { seal: SIGNED_SEAL }],
+  [{ kind: "SEAL" }, encodeSeal(RESTART), { seal: RESTART }],
   [{ kind: "INTENT", ...NO_ROUNDS }, encodeIntent(INTENT), { intent: INTENT }],
   [{ kind: "NOOP", ...NO_ROUNDS }, encodeNoop(), {}],
 ];

@@ -6,18 +6,21 @@ import {
   addVoter,
   answerOf,
   countVoters,
-  decodeIntent,
-  decodeSeal,
-  decodeSettlement,
   encodeIntent,
   encodeSeal,
   encodeSettlement,
   hashIndexOf,
   isVoter,
   makeAnswer,
+  type Seal,
   type SettledRound,
   votersBytes,
 } from "../../../src/ledger/settlement.ts";
+import {
+  decodeIntent,
+  decodeSeal,
+  decodeSettlement,
+} from "../../../src/ledger/settlement-decoding.ts";
 import { VERDICT, type Verdict } from "../../../src/ledger/verdict.ts";
 import { filled, member, settledRound } from "./samples.ts";
 
@@ -104,6 +107,30 @@ describe("settlement", () => {
     expect(judgeSeal([0, 2], [])).toBe(VERDICT.WRONG_RANK);
     expect(judgeSeal([0], [3, 1])).toBe(VERDICT.BAD_SHAPE);
     expect(judgeSeal([0], [4])).toBe(VERDICT.BAD_NUMBER);
+  });
+
+  test("signatures are one a voter, and one an answer or one of the ledger key", () => {
+    const signatures = (bytes: number) =>
+      judge(({ votes }) => {
+        votes[0].signatures = filled(bytes, 1);
+      });
+    expect(signatures(128)).toBe(VERDICT.OK);
+    expect(signatures(64)).toBe(VERDICT.BAD_SHAPE);
+    expect(signatures(0)).toBe(VERDICT.BAD_SHAPE);
+    const seal = { members: [member(0)], rounds: [], answers: [1] };
+    const answer = { lastVoted: 3, effectsSlot: 1, effectsDigest: filled(32, 1) };
+    const judgeSeal = (more: Partial<Seal>) => {
+      const read = decodeSeal(concatBytes(encodeSeal({ ...seal, ...more }).parts), 4);
+      return read.ok ? VERDICT.OK : read.verdict;
+    };
+    const signed = (change: object) =>
+      judgeSeal({ signedAnswers: [{ ...answer, signature: filled(64, 1), ...change }] });
+    expect(signed({})).toBe(VERDICT.OK);
+    expect(signed({ signature: filled(63, 1) })).toBe(VERDICT.BAD_SHAPE);
+    expect(signed({ effectsDigest: filled(33, 1) })).toBe(VERDICT.BAD_SHAPE);
+    expect(signed({ lastVoted: 2 ** 48 })).toBe(VERDICT.BAD_NUMBER);
+    expect(judgeSeal({ restartSignature: filled(64, 1) })).toBe(VERDICT.OK);
+    expect(judgeSeal({ restartSignature: filled(65, 1) })).toBe(VERDICT.BAD_SHAPE);
   });
 
   test("the first SEAL needs no epoch before it", () => {

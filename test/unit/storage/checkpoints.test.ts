@@ -4,7 +4,8 @@ import { generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
 import { sha256 } from "../../../src/base/sha256.ts";
 import type { HeadKey } from "../../../src/storage/checkpoint-head.ts";
 import { Checkpoints, type NewCheckpoint } from "../../../src/storage/checkpoints.ts";
-import { cleanTemps, recover } from "../../../src/storage/recovery.ts";
+import { cleanTemps } from "../../../src/storage/cleaning.ts";
+import { recover } from "../../../src/storage/recovery.ts";
 import type { SimulatedDisk } from "../../../src/storage/simulated-disk.ts";
 import {
   codeOf,

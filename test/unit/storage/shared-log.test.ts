@@ -2,7 +2,6 @@
 import { describe, expect, test } from "bun:test";
 import { Random } from "../../../src/base/random.ts";
 import { fold } from "../../../src/storage/folding.ts";
-import { repairRecord } from "../../../src/storage/repair.ts";
 import type { Appended } from "../../../src/storage/shared-log.ts";
 import { type DiskStep, randomFaults } from "../../../src/storage/simulated-disk.ts";
 import {
@@ -264,7 +263,7 @@ describe("many writers", () => {
       if (step === "read" && path.includes("/log/") && !forgotten) {
         forgotten = true;
         const { directory, name } = disk.place(path);
-        disk.change([{ directory, name, node: undefined }]);
+        disk.change([{ directory, name, node: undefined }], "server");
       }
       return undefined;
     };
@@ -319,34 +318,6 @@ test("recovery makes the head that it reports durable", async () => {
     disk.losePower();
     expect((await replay(openLog(disk.host("c")))).payloads).toEqual(["record 0", "x"]);
   }
-});
-
-test("damage is repaired from a copy, in the tail and in a segment, and kept in quarantine", async () => {
-  const disk = await newLedgerDisk(1);
-  const log = openLog(disk.host("a"));
-  await grow(log, 6);
-  let hash: Uint8Array = ZERO_HASH;
-  const records = Array.from({ length: 6 }, (_, slot) => {
-    const record = toyRecord(slot, hash, `record ${slot}`);
-    hash = record.hash;
-    return record;
-  });
-  const names = records.map((_, slot) => `record ${slot}`);
-  for (const folded of [false, true]) {
-    if (folded) await fold(openLog(disk.host("a")), { segment: 0, prevHash: ZERO_HASH });
-    const path = disk.files().find((name) => name.includes("/log/000000/0000000002"));
-    const damaged = path ?? `${ROOT}/segments/000000`;
-    const good = await disk.host("x").readFile(damaged);
-    disk.flipBit(damaged, folded ? 32 + 2 * 80 + 50 : 41, 2);
-    expect(await codeOf(replay(openLog(disk.host("b"))))).toBe("STORAGE_DAMAGED");
-    const kept = await repairRecord(openLog(disk.host("b")), records[2]);
-    expect(await disk.host("x").readFile(damaged)).toEqual(good);
-    expect(disk.files()).toContain(kept);
-    disk.losePower();
-    expect((await replay(openLog(disk.host("c")))).payloads).toEqual(names);
-  }
-  const wrong = { ...records[2], hash: records[3].hash };
-  await expect(repairRecord(openLog(disk.host("d")), wrong)).rejects.toThrow("very record");
 });
 
 test("readRecord finds records by number in the tail and in segments", async () => {

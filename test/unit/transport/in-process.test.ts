@@ -143,10 +143,28 @@ describe("messages", () => {
     expect(seen[1].length).toBeLessThan(140);
   });
 
-  test("to a bad rank or of a bad length are refused at once", () => {
+  test("to what is no process number or of a bad length are refused at once", () => {
     const { network } = createWorld(2, 1, { messageBytesMax: 4 });
-    expect(() => network.endpoint(0).send(2, bytes(1))).toThrow(RangeError);
+    expect(() => network.endpoint(0).send(-1, bytes(1))).toThrow(RangeError);
+    expect(() => network.endpoint(0).send(1.5, bytes(1))).toThrow(RangeError);
     expect(() => network.endpoint(0).send(1, new Uint8Array(5))).toThrow("longer than 4");
+  });
+
+  test("to unknown or forgotten processes are dropped and counted; these are not heard either", () => {
+    const { clock, network, seen } = createWorld(3, 1);
+    network.endpoint(0).forget(2);
+    network.endpoint(0).sendMany([1, 2, 7], bytes(1));
+    network.endpoint(2).send(0, bytes(2));
+    clock.run();
+    expect(network.endpoint(0).counters().sendsDropped).toBe(2);
+    expect(seen).toEqual([[], ["0:1"], []]);
+  });
+
+  test("of a Buffer are copied too, though its slice() is a view", () => {
+    const { clock, network, seen } = createWorld(3, 1);
+    network.endpoint(0).sendMany([1, 2], Buffer.from([4, 5]));
+    clock.run();
+    expect([seen[1], seen[2]]).toEqual([["0:4,5"], ["0:4,5"]]);
   });
 });
 
@@ -290,6 +308,76 @@ describe("collectives", () => {
     for (const rank of members) network.endpoint(rank).allgather(0, bytes(rank), 1, 10);
     clock.run();
     expect([seen[0], seen[2]]).toEqual([["0|2|0"], ["0|2|0"]]);
+  });
+});
+
+describe("spawn", () => {
+  function spawning(seed: number, options: Partial<InProcessOptions> = {}) {
+    const born: { endpoint: Transport; seen: string[]; command: readonly string[] }[] = [];
+    const world = createWorld(3, seed, {
+      ranksPerHost: 2,
+      onSpawn: (endpoint, command) => {
+        const seen: string[] = [];
+        listen(endpoint, seen);
+        born.push({ endpoint, seen, command });
+      },
+      ...options,
+    });
+    const spawn = (rank: number, members: readonly number[]) =>
+      world.network
+        .endpoint(rank)
+        .spawn({ members, attempt: 1, count: 2, command: ["rank", "1"], deadlineMs: 100 })
+        .then(
+          (numbers) => numbers.join(),
+          (error) => error.code,
+        );
+    /** What each member is told. Virtual time goes on in turns, as promises do in between. */
+    const ask = async (members: readonly number[], callers = members) => {
+      const answers = callers.map((rank) => spawn(rank, members));
+      for (let turn = 1; turn <= 20; turn++) {
+        world.clock.run(10 * turn);
+        await Promise.resolve();
+      }
+      return await Promise.all(answers);
+    };
+    return { ...world, born, ask };
+  }
+
+  test("starts processes once, with the lowest unused numbers and without lanes", async () => {
+    const { clock, network, seen, born, ask } = spawning(5);
+    expect(await ask([1, 2])).toEqual(["3,4", "3,4"]);
+    expect(born.map(({ endpoint }) => endpoint.rank)).toEqual([3, 4]);
+    const [{ endpoint, command, seen: heard }] = born;
+    expect(command).toEqual(["rank", "1"]);
+    expect([endpoint.spawned, endpoint.size, endpoint.lanePoisoned(0)]).toEqual([true, 3, true]);
+    expect(endpoint.processes).toEqual([1, 2, 3, 4]);
+    expect([endpoint.host, endpoint.ranksOnHost]).toEqual(["host-0", [1, 3, 4]]);
+    // Who was not asked learns of them in a regroup.
+    network.endpoint(0).send(3, bytes(1));
+    network.endpoint(1).send(3, bytes(2));
+    endpoint.send(2, bytes(3));
+    clock.run(300);
+    expect(heard).toEqual(["1:2"]);
+    expect(seen[2]).toEqual(["3:3"]);
+    const members = [0, 3];
+    const regrouped = [network.endpoint(0), endpoint].map((one) =>
+      one.regroup({ members, attempt: 2, deadlineMs: 50 }),
+    );
+    clock.run(400);
+    await Promise.all(regrouped);
+    network.endpoint(0).send(3, bytes(9));
+    endpoint.allgather(0, bytes(7), 8, 50);
+    network.endpoint(0).allgather(0, bytes(6), 8, 50);
+    clock.run(500);
+    expect(heard.toSorted()).toEqual(["0:9", "0|6|7", "1:2"]);
+  });
+
+  test("is refused where not all come, where the launcher fails, and where nothing can", async () => {
+    expect(await spawning(1).ask([0, 1, 2], [0, 1])).toEqual(["SPAWN_DEADLINE", "SPAWN_DEADLINE"]);
+    const failing = spawning(1, { spawnFailRate: 1 });
+    expect(await failing.ask([0, 1])).toEqual(["SPAWN_FAILED", "SPAWN_FAILED"]);
+    expect(failing.born).toEqual([]);
+    expect(await spawning(1, { onSpawn: undefined }).ask([0])).toEqual(["NOT_SUPPORTED"]);
   });
 });
 

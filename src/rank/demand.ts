@@ -1,0 +1,62 @@
+/**
+ * When this rank asks for a round: for a full block, or for one whose oldest transaction has waited
+ * blockDelay; not more often than the round interval, and not while storage lags behind. Main thread.
+ */
+import type { RankContext, RankShared } from "./context.ts";
+import type { Performer } from "./perform.ts";
+
+export interface DemandPorts {
+  /** The epoch that may be asked now; undefined while an input is being handled, or outside. */
+  epoch(): { readonly context: RankContext; readonly performer: Performer } | undefined;
+  /** The rank drains: no block waits to be full. */
+  draining(): boolean;
+  demand(): void;
+}
+
+export class Demand {
+  private readonly shared: () => RankShared;
+  private readonly ports: DemandPorts;
+  private lastOpenedAt = Number.NEGATIVE_INFINITY;
+  private timerSet = false;
+
+  constructor(shared: () => RankShared, ports: DemandPorts) {
+    this.shared = shared;
+    this.ports = ports;
+  }
+
+  /** The last block may close before it is full. */
+  oldestIsDue(): boolean {
+    const { transactions, clock, settings } = this.shared();
+    const waited = clock.wall() - transactions.oldestTime();
+    return this.ports.draining() || waited >= settings.blockDelayMs;
+  }
+
+  seek(): void {
+    const epoch = this.ports.epoch();
+    if (epoch === undefined || epoch.performer.busyBuilding) return;
+    const { transactions, settings, core, clock, incoming } = epoch.context;
+    const waiting = transactions.waiting();
+    if (waiting === 0) return;
+    const now = clock.now();
+    const open = this.lastOpenedAt + settings.roundIntervalMs;
+    if (now < open) return this.seekAt(open);
+    if (waiting < settings.blockTransactions && !this.oldestIsDue()) {
+      const age = clock.wall() - transactions.oldestTime();
+      return this.seekAt(now + Math.max(settings.blockDelayMs - age, 0));
+    }
+    // Back-pressure: rounds that storage has not taken fill the incoming queue.
+    const hasRoom = incoming.fifo.freeSlots() > incoming.fifo.slotCount / 4;
+    if (!core.mayOpen || !hasRoom) return;
+    this.lastOpenedAt = now;
+    this.ports.demand();
+  }
+
+  private seekAt(at: number): void {
+    if (this.timerSet) return;
+    this.timerSet = true;
+    this.shared().clock.schedule(at, () => {
+      this.timerSet = false;
+      this.seek();
+    });
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The questions that only the end of a run can answer: whether everything came to an end in peace,
+ * whether what was agreed is in, whether the job closes its ledger, and what a fresh reader finds
+ * after power was lost once more.
+ */
+import type { Genesis } from "../ledger/genesis.ts";
+import { replayLedger } from "../rank/opening.ts";
+import { StorageService } from "../storage/storage-service.ts";
+import type { SimulatedJob } from "./job.ts";
+import { sealsMax } from "./plan.ts";
+import { type RankProcess, ROOT, type World } from "./rank-process.ts";
+import { Violation } from "./trace.ts";
+import { turn } from "./virtual-clock.ts";
+
+/** Peace for so long, in virtual time, must be enough for everything to come to an end … */
+const LIVENESS_MS = 30_000;
+/** … and for replacements that were lost on the way to be missed and started again. */
+const HEALING_MS = 120_000;
+
+export class Ending {
+  private readonly world: World;
+  private readonly genesis: Genesis;
+
+  constructor(world: World, genesis: Genesis) {
+    this.world = world;
+    this.genesis = genesis;
+  }
+
+  get patienceMs(): number {
+    return this.heals ? HEALING_MS : LIVENESS_MS;
+  }
+
+  private get heals(): boolean {
+    return this.world.plan.settings.heal === "spawn";
+  }
+
+  // In peace: L1, L2, L4, L5, and healing.
+
+  /** Undefined once everything has come to an end; else what has not. */
+  unsettled(job: SimulatedJob, newcomers: readonly SimulatedJob[]): string | undefined {
+    const { users, checkers } = this.world;
+    if (!job.up || job.live.length === 0) return `job ${job.number} is not up (${job.ended})`;
+    const beside = newcomers.find((one) => one.ended === undefined);
+    if (beside !== undefined) return `job ${beside.number} has not ended`;
+    const open = users.submissions.filter(({ resolved }) => !resolved).length;
+    if (open > 0) return `${open} transactions have no answer`;
+    checkers.oracle.advance();
+    const { hash } = checkers.oracle.head!;
+    const members = checkers.oracle.epochs.newest!.members;
+    for (const process of job.live) {
+      const { name, idle, counter, incarnation, chain } = process;
+      if (incarnation === undefined) return `${name} is outside`;
+      if (!members.includes(incarnation)) return `${name} is not in the newest epoch`;
+      if (chain!.hash !== hash) return `${name} is behind the log`;
+      if (!idle || counter!.pending.size > 0) return `${name} has something under way`;
+    }
+    const { size, live } = job;
+    if (members.length > live.length) return `${members.length - live.length} dead members are in`;
+    if (this.heals && members.length !== size) return `${members.length} members of ${size}`;
+    return undefined;
+  }
+
+  explain(job: SimulatedJob, what: string): Violation {
+    const { oracle } = this.world.checkers;
+    const ranks = job.ranks.map((process) => describe(process));
+    const members = oracle.epochs.newest?.members.map((one) => one.slice(0, 4)).join();
+    return new Violation(
+      "L2",
+      `after ${this.patienceMs} ms of peace: ${what} (storage ends at slot ${oracle.head?.slot}, members ${members}; job ${job.number}, ended ${job.ended})\n  ${ranks.join("\n  ")}`,
+    );
+  }
+
+  // Promises.
+
+  check(job: SimulatedJob, newcomers: readonly SimulatedJob[]): void {
+    const { checkers, processes, plan, ways, fail } = this.world;
+    for (const { counter } of processes)
+      for (const told of counter?.agreed ?? []) {
+        const [id, epoch] = told.split(" ");
+        checkers.agreedIsIn(id, epoch);
+      }
+    for (const { name, chain } of job.live) checkers.root(name, chain!);
+    const seals = ways.all["SEAL by R"] + ways.all["SEAL by a minority"];
+    if (seals > sealsMax(plan))
+      fail(new Violation("L5", `${seals} SEALs for ${plan.incidents.length} incidents: no rest`));
+    for (const { number, ended } of newcomers) {
+      if (ended === "LEDGER_IN_USE" || plan.scenario !== "second-job") continue;
+      fail(new Violation("S9", `job ${number} ended with ${ended}, not with LEDGER_IN_USE`));
+    }
+  }
+
+  // A clean stop: L1.
+
+  async stopCleanly(job: SimulatedJob, failed: () => boolean): Promise<void> {
+    const { clock, checkers, fail } = this.world;
+    for (const { loop } of job.live) loop!.drain();
+    await clock.run(
+      clock.now() + LIVENESS_MS,
+      () => failed() || job.live.every(({ sealed }) => sealed),
+    );
+    if (failed()) return;
+    const rest = job.live.filter(({ sealed }) => !sealed);
+    if (rest.length > 0) {
+      const names = rest.map((process) => describe(process)).join("\n  ");
+      fail(new Violation("L1", `the job does not end:\n  ${names}`));
+    }
+    checkers.oracle.advance();
+    if (checkers.oracle.members.length > 0)
+      fail(new Violation("L1", "the job ended without a SEAL that nobody is in"));
+  }
+
+  checkLeaks(job: SimulatedJob): void {
+    for (const process of job.live) {
+      const leaks = process.leaks();
+      if (leaks.length > 0)
+        this.world.fail(new Violation("QUEUE", `${process.name} keeps ${leaks.join(", ")}`));
+    }
+  }
+
+  /** A reader that comes after everybody is gone, with what power left behind: S3. */
+  async recoverAfresh(): Promise<void> {
+    const { clock, checkers, fail, disk } = this.world;
+    const ops = disk.host("auditor");
+    const blocks = { block: () => new Uint8Array(0) };
+    const storage = new StorageService({ ops, now: () => clock.now(), blocks });
+    const read = async () => {
+      await storage.open({ directory: ROOT, incarnation: "ffffffffffffffff" });
+      return await replayLedger(this.genesis, storage);
+    };
+    let done = false;
+    read()
+      .then((chain) => checkers.recovered(chain))
+      .catch((error) => fail(error))
+      .finally(() => {
+        done = true;
+      });
+    await turn();
+    await clock.run(clock.now() + LIVENESS_MS, () => done);
+  }
+}
+
+function describe(process: RankProcess): string {
+  const { name, alive, loop, counter, chain } = process;
+  if (!alive) return `${name} is dead`;
+  if (loop === undefined) return `${name} has not started`;
+  const { transactions, own } = loop.shared;
+  const { context } = loop;
+  const where = `slot ${chain?.slot}, waiting ${transactions.waiting()}, retrying ${transactions.retrying()}, in flight ${own.inFlight}, pending ${counter?.pending.size}`;
+  if (context === undefined) return `${name}: outside, ${where}`;
+  const { core, session } = context;
+  return `${name}: member ${session.self} of ${session.ranks}, ${where}, settled ${core.settled}, unsettled ${core.unsettled}, core idle ${core.idle}, frozen ${core.isFrozen}, processes ${session.members.map(({ rank }) => session.process(rank)).join()}, suspects ${loop.suspects.join()}`;
+}
