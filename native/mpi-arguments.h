@@ -11,7 +11,8 @@
 
 namespace baash {
 
-// Process numbers above this are a mistake of the caller's; below, unknown ones are just unreachable.
+// Process numbers above this are a mistake of the caller's; below, unknown ones are just
+// unreachable.
 constexpr double PROCESSES_MAX = 1 << 24;
 
 inline double numberAt(const Napi::CallbackInfo& info, size_t index, double min, double max) {

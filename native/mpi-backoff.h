@@ -35,8 +35,8 @@ class Backoff {
   }
 
   // Returns how long to sleep in microseconds; 0 = poll again (after a yield if one was due).
-  // `expecting`: a collective or a send is under way, so an answer is likely soon; or never, when the
-  // others are dead: after a while nothing is expected any more.
+  // `expecting`: a collective or a send is under way, so an answer is likely soon; or never, when
+  // the others are dead: after a while nothing is expected any more.
   double rest(bool expecting) {
     const double now = nowMs();
     if (idleSince_ == 0) idleSince_ = now;

@@ -1,5 +1,6 @@
-// What blocks until others come: making groups, bridges and meshes, spawning. Runs on helper threads, or
-// inside the open of a spawned process; each may hang for good when a process dies meanwhile.
+// What blocks until others come: making groups, bridges and meshes, spawning. Runs on helper
+// threads, or inside the open of a spawned process; each may hang for good when a process dies
+// meanwhile.
 #pragma once
 
 #include <limits.h>
@@ -45,8 +46,8 @@ inline MPI_Comm mergeSides(MPI_Comm sides, bool later) {
   return merged;
 }
 
-// Collective over `merged`: agrees on the numbers of new processes and on the mesh's id. When it returns
-// here, everybody has everything but this last answer.
+// Collective over `merged`: agrees on the numbers of new processes and on the mesh's id. When it
+// returns here, everybody has everything but this last answer.
 inline Mesh makeMesh(MPI_Comm merged, Place& place) {
   enum Word { PROCESS, SIZE, NEXT, MESH, HOST, CHANCE, WORDS };
   int size = 0, rank = 0;
@@ -78,9 +79,9 @@ inline Mesh makeMesh(MPI_Comm merged, Place& place) {
   return mesh;
 }
 
-// Brings the members together as planned; returns a mesh that they are all in. Each step bridges the two
-// sides over a communicator of their two leaders made for it alone, so that nothing that an earlier
-// attempt left on the way can be taken for this one's.
+// Brings the members together as planned; returns a mesh that they are all in. Each step bridges
+// the two sides over a communicator of their two leaders made for it alone, so that nothing that an
+// earlier attempt left on the way can be taken for this one's.
 inline const Mesh& meet(Operation& operation) {
   const Plan& plan = operation.plan;
   const int self = operation.place.process;

@@ -1,6 +1,7 @@
-// Collectives: one communicator a lane, results in the order of the calls, a deadline on each.
-// A collective with a dead rank may complete here and hang there, so its deadline poisons the lane:
-// its communicator is never used again and its buffers stay pinned, because MPI may still write there.
+// Collectives: one communicator a lane, results in the order of the calls, a deadline on each. A
+// collective with a dead rank may complete here and hang there, so its deadline poisons the lane:
+// its communicator is never used again and its buffers stay pinned, because MPI may still write
+// there.
 #pragma once
 
 #include "mpi-engine.h"

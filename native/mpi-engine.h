@@ -1,7 +1,7 @@
 // The MPI engine: one thread that owns every MPI call (but those that block, which run on helper
 // threads with a deadline, mpi-operation.h). JavaScript hands in commands under a mutex; received
-// messages and events go back under another one, with ONE notification for everything that is pending.
-// It moves bytes and knows no blocks.
+// messages and events go back under another one, with ONE notification for everything that is
+// pending. It moves bytes and knows no blocks.
 #pragma once
 
 #include <atomic>
@@ -23,8 +23,9 @@
 
 namespace baash {
 
-// Bytes to send, shared by all destinations of one sendMany. `owned` holds a copy; else `data` points
-// into a Uint8Array of JavaScript's that `pin` (opaque here) keeps alive until `users` is zero.
+// Bytes to send, shared by all destinations of one sendMany. `owned` holds a copy; else `data`
+// points into a Uint8Array of JavaScript's that `pin` (opaque here) keeps alive until `users` is
+// zero.
 struct Payload {
   std::unique_ptr<uint8_t[]> owned;
   const uint8_t* data = nullptr;
@@ -126,7 +127,8 @@ class Engine {
     std::deque<Collective> queue;
     bool poisoned = false;
   };
-  // A message on its way into the arena. Its length is what was reserved until the last frame is known.
+  // A message on its way into the arena. Its length is what was reserved until the last frame is
+  // known.
   struct Incoming {
     Descriptor message;
     int framesUnderWay = 0;
@@ -146,8 +148,8 @@ class Engine {
     int tag;  // how many frames the whole message has, or CONTROL_TAG
     bool last;
   };
-  // Another process, or this one. A pair uses the first mesh that both came to share, for ever: so the
-  // order of its messages outlives every spawn.
+  // Another process, or this one. A pair uses the first mesh that both came to share, for ever: so
+  // the order of its messages outlives every spawn.
   struct Peer {
     size_t mesh = 0;  // index in meshes_
     int meshRank = 0;
@@ -217,8 +219,10 @@ class Engine {
   void chooseProbed();
   // mpi-regroup.h
   void startOperation(Command& command);
+  int tagOf(const Operation& operation) const;
   void tryLaunch(const std::shared_ptr<Operation>& operation);
   bool checkOperations();
+  void unblockOthers(double now);
   void finishOperation(const std::shared_ptr<Operation>& operation);
   void leaveBehind(Operation& operation);
   void failOperation(Operation& operation, const MpiError& error);
@@ -265,6 +269,7 @@ class Engine {
   std::vector<std::shared_ptr<Operation>> operations_;   // under way, or left behind
   std::vector<std::shared_ptr<Operation>> installable_;  // regroups that succeeded
   int operationsUnderWay_ = 0;                           // those that nobody gave up yet
+  double unblockAtMs_ = 0;
   double generation_ = 0;                                // how often lanes were installed
   std::vector<Descriptor> ready_;
   std::vector<Event> events_;

@@ -1,23 +1,24 @@
 // A second process that outlives this one, to make its death harmless to the others.
 //
-// Open MPI 4.1 talks over TCP to other hosts, and to spawned processes on the same host too. When the
-// kernel of a dead process closes its sockets, each survivor that had anything queued for it, or sends
-// to it later, ends itself (ob1's completion callbacks call ompi_rte_abort when the TCP transport says
-// "unreachable") or hangs in a lock that it holds itself (btl/tcp calls back with its lock held). So one
-// death took others with it, most surely under load. With the sockets held open the dead are merely silent,
-// as they are over shared memory: what is sent to them fills a buffer and then waits.
+// Open MPI 4.1 talks over TCP to other hosts, and to spawned processes on the same host too. When
+// the kernel of a dead process closes its sockets, each survivor that had anything queued for it,
+// or sends to it later, ends itself (ob1's completion callbacks call ompi_rte_abort when the TCP
+// transport says "unreachable") or hangs in a lock that it holds itself (btl/tcp calls back with
+// its lock held). So one death took others with it, most surely under load. With the sockets held
+// open the dead are merely silent, as they are over shared memory: what is sent to them fills a
+// buffer and then waits.
 //
-// And the launcher (PMIx 4.2) must see the end of a process's connection before it counts the process as
-// ended, which takes the end of its pipes too: in the other order it closes the connection's descriptor
-// but leaves it registered with epoll, and the next process that is spawned and gets this number is never
-// heard. (Seen as "one spawn in forty hangs".) So the pipes end last.
+// And the launcher (PMIx 4.2) must see the end of a process's connection before it counts the
+// process as ended, which takes the end of its pipes too: in the other order it closes the
+// connection's descriptor but leaves it registered with epoll, and the next process that is spawned
+// and gets this number is never heard. (Seen as "one spawn in forty hangs".) So the pipes end last.
 //
-// The keeper shares the table of file descriptors with its process (CLONE_FILES), so it needs no telling
-// of new sockets, and nothing else: it gives back all memory but the addon's code and its own stack. Hence
-// it must not call anything, not even libc: raw system calls only. When its process has died it hangs up
-// on the launcher and waits until that has hung up too, closes all but the TCP sockets to other than
-// loopback addresses, and ends with the launcher. It leaves the process group and the session, so that
-// it outlives a signal to either.
+// The keeper shares the table of file descriptors with its process (CLONE_FILES), so it needs no
+// telling of new sockets, and nothing else: it gives back all memory but the addon's code and its
+// own stack. Hence it must not call anything, not even libc: raw system calls only. When its
+// process has died it hangs up on the launcher and waits until that has hung up too, closes all but
+// the TCP sockets to other than loopback addresses, and ends with the launcher. It leaves the
+// process group and the session, so that it outlives a signal to either.
 #pragma once
 
 #include <errno.h>
@@ -68,8 +69,8 @@ __attribute__((always_inline)) inline long rawCall(long number, long a = 0, long
 
 #ifdef BAASH_HAS_KEEPER
 
-// The C library registers an area with the kernel, which writes to it whenever a thread goes on: it has
-// to be given up before its memory is. (glibc 2.35 and later; absent else.)
+// The C library registers an area with the kernel, which writes to it whenever a thread goes on: it
+// has to be given up before its memory is. (glibc 2.35 and later; absent else.)
 extern "C" {
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
@@ -118,12 +119,15 @@ __attribute__((always_inline)) inline Opened kindOf(long descriptor) {
   return loopback ? Opened::TcpLoopback : Opened::TcpOutside;
 }
 
-// Ends the connections to the launcher, and waits until it has seen that.
+// Ends the connections to the launcher, and waits until it has seen that. Local sockets of others
+// (clients) end at once.
 __attribute__((always_inline)) inline void hangUp() {
   pollfd watched[HANG_UPS_MAX];
   int count = 0;
   for (int descriptor = 0; descriptor < DESCRIPTORS_LOOKED_AT; descriptor++) {
-    if (kindOf(descriptor) != Opened::TcpLoopback || count == HANG_UPS_MAX) continue;
+    const Opened kind = kindOf(descriptor);
+    if (kind == Opened::OtherSocket) rawCall(SYS_close, descriptor);
+    if (kind != Opened::TcpLoopback || count == HANG_UPS_MAX) continue;
     // Fails for one that listens, which has nobody at its other end.
     if (rawCall(SYS_shutdown, descriptor, SHUT_WR) != 0) continue;
     watched[count].fd = descriptor;
@@ -148,10 +152,11 @@ __attribute__((always_inline)) inline void hangUp() {
 // The keeper's whole life.
 __attribute__((noinline, no_stack_protector)) inline int keep(void* argument) {
   const Keeper keeper = *static_cast<const Keeper*>(argument);
-  const uintptr_t low = keeper.codeStart < keeper.stackStart ? keeper.codeStart : keeper.stackStart;
-  const uintptr_t lowEnd = keeper.codeStart < keeper.stackStart ? keeper.codeEnd : keeper.stackEnd;
-  const uintptr_t high = keeper.codeStart < keeper.stackStart ? keeper.stackStart : keeper.codeStart;
-  const uintptr_t highEnd = keeper.codeStart < keeper.stackStart ? keeper.stackEnd : keeper.codeEnd;
+  const bool codeFirst = keeper.codeStart < keeper.stackStart;
+  const uintptr_t low = codeFirst ? keeper.codeStart : keeper.stackStart;
+  const uintptr_t lowEnd = codeFirst ? keeper.codeEnd : keeper.stackEnd;
+  const uintptr_t high = codeFirst ? keeper.stackStart : keeper.codeStart;
+  const uintptr_t highEnd = codeFirst ? keeper.stackEnd : keeper.codeEnd;
   // Where another C library registered something else the memory stays: a waste, no harm.
   if (keeper.rseqArea == 0 || rawCall(SYS_rseq, keeper.rseqArea, RSEQ_AREA_BYTES, RSEQ_UNREGISTER,
                                       RSEQ_SIGNATURE) == 0) {

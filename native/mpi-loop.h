@@ -84,8 +84,8 @@ inline void Engine::dispatch() {
 
 // Names are what tells machines apart, at the start and for those who come later alike.
 inline uint64_t hashOf(const std::string& name) {
-  uint64_t hash = 14695981039346656037u;  // FNV-1a
-  for (const char byte : name) hash = (hash ^ static_cast<uint8_t>(byte)) * 1099511628211u;
+  uint64_t hash = HASH_SEED;
+  for (const char byte : name) hash = mixed(hash, static_cast<uint8_t>(byte));
   return hash;
 }
 

@@ -1,4 +1,5 @@
-// Which processes this one can reach and over which communicator; news of meshes; forgetting the dead.
+// Which processes this one can reach and over which communicator; news of meshes; forgetting the
+// dead.
 #pragma once
 
 #include <unistd.h>
@@ -25,7 +26,8 @@ inline void Engine::addMesh(const Mesh& mesh) {
     const int process = mesh.processes[i];
     place_.numberNext = std::max(place_.numberNext, static_cast<int64_t>(process) + 1);
     if (peerOf(process) != nullptr) continue;
-    if (static_cast<size_t>(process) >= peers_.size()) peers_.resize(static_cast<size_t>(process) + 1);
+    const size_t needed = static_cast<size_t>(process) + 1;
+    if (needed > peers_.size()) peers_.resize(needed);
     auto peer = std::make_unique<Peer>();
     peer->mesh = index;
     peer->meshRank = static_cast<int>(i);
@@ -87,8 +89,8 @@ inline void Engine::sendControlToAll(const ControlMessage& message) {
   }
 }
 
-// MPI_Abort reaches only those who were started together: not from the first ones to spawned ones, nor
-// back. So everybody is told, and aborts as well.
+// MPI_Abort reaches only those who were started together: not from the first ones to spawned ones,
+// nor back. So everybody is told, and aborts as well.
 inline void Engine::abortJob(int code) {
   constexpr double TELLING_MS = 100;
   sendControlToAll({CONTROL_ABORT, code});
@@ -124,7 +126,8 @@ inline void Engine::onControl(int from, const ControlMessage& message) {
   }
 }
 
-// Communicators over which nothing can come any more are not asked: each costs a poll of all of MPI.
+// Communicators over which nothing can come any more are not asked: each costs a poll of all of
+// MPI.
 inline void Engine::chooseProbed() {
   probed_.clear();
   for (size_t i = 0; i < meshes_.size(); i++) {
@@ -136,8 +139,9 @@ inline void Engine::chooseProbed() {
   counters.meshesProbed = probed_.size();
 }
 
-// Sends to the dead never complete: their buffers stay pinned, MPI may still read them. How many these
-// are is bounded by the windows of mpi-point-to-point.h; all that waits behind them is dropped.
+// Sends to the dead never complete: their buffers stay pinned, MPI may still read them. How many
+// these are is bounded by the windows of mpi-point-to-point.h; all that waits behind them is
+// dropped.
 inline void Engine::forget(int process) {
   Peer* peer = peerOf(process);
   if (peer == nullptr || peer->forgotten || process == place_.process) return;
@@ -162,7 +166,8 @@ inline void Engine::forget(int process) {
   failOperationsWith(process);
 }
 
-// Messages of the dead of which a part is missing: given up once what was on the way must have come.
+// Messages of the dead of which a part is missing: given up once what was on the way must have
+// come.
 inline bool Engine::buryForgotten() {
   if (nowMs() < burials_.front().atMs) return false;
   const int process = burials_.front().process;

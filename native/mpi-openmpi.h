@@ -1,10 +1,13 @@
-// What Open MPI 4.1 needs beyond the standard when processes die. With another library each of these
-// does nothing.
+// What Open MPI 4.1 needs beyond the standard when processes die. With another library each of
+// these does nothing.
 #pragma once
 
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <time.h>
+
+#include <chrono>
+#include <mutex>
 
 #include "mpi-backoff.h"
 #include "mpi-operation.h"
@@ -19,18 +22,22 @@ inline bool isOpenMpi() {
 #endif
 }
 
-// Before MPI_Init. A spawn exchanges data through mpirun, in part on whatever thread happens to make
-// progress; when the other side dies there it waits 600 s by default.
+// Before MPI_Init. A spawn exchanges data through mpirun, in part on whatever thread happens to
+// make progress; when the other side dies there it waits 600 s by default.
 inline void prepareOpenMpi() {
   if (isOpenMpi()) setenv("OMPI_MCA_pmix_base_exchange_timeout", "15", 0);
 }
 
-// Open MPI numbers communicators in an order: one whose parent has a higher number (or a higher tag) waits
-// until the lower one has got its number. One that hangs for good therefore blocks all later ones for
-// good (ompi/communicator/comm_cid.c, ompi_comm_cid_lowest_id). Numbering one below it opens the way
-// again; a duplicate of MPI_COMM_SELF, which needs nobody else, is below all that are made here.
+// Open MPI numbers communicators in an order: one whose parent has a higher number (or a higher
+// tag) waits until the lower one has got its number. One that hangs for good therefore blocks all
+// later ones for good (ompi/communicator/comm_cid.c, ompi_comm_cid_lowest_id). Numbering one below
+// it opens the way again; a duplicate of MPI_COMM_SELF, which needs nobody else, is below all that
+// are made here.
 inline void unblockNumbering() {
   if (!isOpenMpi()) return;
+  static std::timed_mutex oneAtATime;
+  std::unique_lock<std::timed_mutex> lock(oneAtATime, std::chrono::seconds(1));
+  if (!lock.owns_lock()) return;
   MPI_Comm self = MPI_COMM_NULL;
   CHECK(MPI_Comm_dup(MPI_COMM_SELF, &self));
   CHECK(MPI_Comm_free(&self));
@@ -39,9 +46,10 @@ inline void unblockNumbering() {
 // The operation that this thread waits for; nullptr on all threads but helpers.
 inline thread_local const Operation* helping = nullptr;
 
-// A blocking call of MPI polls without rest, also when it waits for the dead, for ever. So helper threads
-// pause in this callback of Open MPI's progress loop, where no lock is held: not at all at first, when
-// an answer is likely; a little after that; and once nobody waits for them any longer they all but sleep.
+// A blocking call of MPI polls without rest, also when it waits for the dead, for ever. So helper
+// threads pause in this callback of Open MPI's progress loop, where no lock is held: not at all at
+// first, when an answer is likely; a little after that; and once nobody waits for them any longer
+// they all but sleep.
 inline int pauseHelper() {
   if (helping == nullptr) return 0;
   constexpr double EAGER_MS = 300;

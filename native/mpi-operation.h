@@ -1,10 +1,10 @@
 // Regrouping and spawning: what they are about. Meshes, what is known of them, the plan by which
 // members come together, and the operation that a helper thread and the engine share.
 //
-// A mesh is a communicator in which processes can talk to each other: MPI_COMM_WORLD is the first one,
-// each spawn makes another one over its members and the new processes, each bridging one over processes
-// that had none in common. Meshes have ids that grow, so that all choose alike; process numbers are
-// what everybody but MPI speaks of.
+// A mesh is a communicator in which processes can talk to each other: MPI_COMM_WORLD is the first
+// one, each spawn makes another one over its members and the new processes, each bridging one over
+// processes that had none in common. Meshes have ids that grow, so that all choose alike; process
+// numbers are what everybody but MPI speaks of.
 #pragma once
 
 #include <algorithm>
@@ -19,12 +19,17 @@
 
 namespace baash {
 
+// FNV-1a, a word at a time.
+constexpr uint64_t HASH_SEED = 14695981039346656037u;
+inline uint64_t mixed(uint64_t hash, uint64_t word) { return (hash ^ word) * 1099511628211u; }
+
 struct Mesh {
   int64_t id = 0;  // counts up in the upper half; chance in the lower tells two of one count apart
   std::vector<int> processes;        // by rank in the communicators
   std::vector<uint64_t> hostHashes;  // by rank too
   MPI_Comm pointToPoint = MPI_COMM_NULL;
-  // For making further communicators, which sends messages with plain tags: probing would take them.
+  // For making further communicators, which sends messages with plain tags: probing would take
+  // them.
   MPI_Comm parent = MPI_COMM_NULL;
 
   int rankOf(int process) const {
@@ -33,8 +38,8 @@ struct Mesh {
   }
 };
 
-// Who is in which mesh, by id. Each member of a mesh tells those outside it, so that whoever comes back
-// after a long pause can find out how to meet processes that it never met.
+// Who is in which mesh, by id. Each member of a mesh tells those outside it, so that whoever comes
+// back after a long pause can find out how to meet processes that it never met.
 using Directory = std::map<int64_t, std::vector<int>>;
 
 // Words of a control message: its kind first.
@@ -46,8 +51,8 @@ enum Control : int64_t {
   CONTROL_ABORT = 4,         // exit code: the sender ends the whole job
 };
 
-// How members come together: those of `base` through that mesh; then, step by step, those of `right`,
-// whom mesh `mesh` connects with `leader`, one of those who are together already.
+// How members come together: those of `base` through that mesh; then, step by step, those of
+// `right`, whom mesh `mesh` connects with `leader`, one of those who are together already.
 struct Plan {
   struct Step {
     int64_t mesh;

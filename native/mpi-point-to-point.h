@@ -1,18 +1,18 @@
 // Messages between two ranks: frames, windows of sends, the receive path into the arena.
 //
-// A message longer than FRAME_BYTES_MAX travels as several MPI messages, its frames; the tag of each
-// is the number of frames of its message, so a receiver knows from the first one how long the message
-// is at least, before it reserves anything. What is too long is received frame by frame into one
-// scratch buffer. (Receiving it into a shorter buffer is no way out: Open MPI 4.1 over shared memory
-// then reads the full length all the same, past the buffer's end.) A frame longer than
-// FRAME_BYTES_MAX, which no program of ours sends, stays with its sender for ever. Tag 0 marks a control
-// message, by which engines tell each other of meshes (mpi-mesh.h).
+// A message longer than FRAME_BYTES_MAX travels as several MPI messages, its frames; the tag of
+// each is the number of frames of its message, so a receiver knows from the first one how long the
+// message is at least, before it reserves anything. What is too long is received frame by frame
+// into one scratch buffer. (Receiving it into a shorter buffer is no way out: Open MPI 4.1 over
+// shared memory then reads the full length all the same, past the buffer's end.) A frame longer
+// than FRAME_BYTES_MAX, which no program of ours sends, stays with its sender for ever. Tag 0 marks
+// a control message, by which engines tell each other of meshes (mpi-mesh.h).
 //
 // Back-pressure reaches the sender: MPI would otherwise buffer small messages at a slow receiver
 // without bound. Every SYNC_MESSAGES-th message (or SYNC_BYTES) goes as a synchronous send, which
-// completes only when the receiver matched it, and no more than SYNCS_MAX of them may be under way to
-// one destination. So what waits unreceived at a rank is at most about
-// SYNCS_MAX x SYNC_MESSAGES x eager limit a peer; the rest waits in the sender's bounded outbox.
+// completes only when the receiver matched it, and no more than SYNCS_MAX of them may be under way
+// to one destination. So what waits unreceived at a rank is at most about SYNCS_MAX x SYNC_MESSAGES
+// x eager limit a peer; the rest waits in the sender's bounded outbox.
 #pragma once
 
 #include "mpi-engine.h"
@@ -50,7 +50,8 @@ inline void Engine::send(int to, Payload* payload) {
   Peer& peer = *found;
   const size_t bytesMax = std::max(OUTBOX_BYTES_MIN, 4 * options_.messageBytesMax);
   if (peer.outbox.size() >= OUTBOX_FRAMES_MAX || peer.outboxBytes + payload->length > bytesMax) {
-    // A dead or stuck peer must not fill our memory: what it cannot take is lost, and it is told once.
+    // A dead or stuck peer must not fill our memory: what it cannot take is lost, and it is told
+    // once.
     counters.sendsDropped++;
     if (!peer.stalled) {
       peer.stalled = true;
@@ -270,8 +271,8 @@ inline bool Engine::beginMessage(Peer& peer) {
   return true;
 }
 
-// Receives the held frame. Several discarded frames may be written to the scratch buffer at once: it
-// is never read.
+// Receives the held frame. Several discarded frames may be written to the scratch buffer at once:
+// it is never read.
 inline void Engine::receiveInto(uint8_t* bytes, Incoming* incoming) {
   MPI_Request request = MPI_REQUEST_NULL;
   const int length = static_cast<int>(held_.length);

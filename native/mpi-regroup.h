@@ -1,6 +1,7 @@
-// Regroup and spawn, the engine's side: each operation gets a helper thread of its own, which calls what
-// blocks (mpi-blocking.h). When the deadline passes, JavaScript is told and that thread is left behind;
-// should it succeed after all, the processes that it connects are reachable from then on.
+// Regroup and spawn, the engine's side: each operation gets a helper thread of its own, which calls
+// what blocks (mpi-blocking.h). When the deadline passes, JavaScript is told and that thread is
+// left behind; should it succeed after all, the processes that it connects are reachable from then
+// on.
 #pragma once
 
 #include <pthread.h>
@@ -33,6 +34,22 @@ inline void Engine::startOperation(Command& command) {
   }
 }
 
+// Where the tags of an operation begin, on the parents of meshes. What an attempt that failed left
+// on the way must never be taken for a later one's: so members count as well as the attempt's
+// number, where the MPI has tags enough (Open MPI: 2^31). Else attempts wrap early.
+inline int Engine::tagOf(const Operation& operation) const {
+  constexpr int ENOUGH = 1 << 20;
+  const int spawnAfter = operation.communicatorCount + TAGS_MORE;
+  const int stride = spawnAfter + TAGS_MORE;
+  const int places = tagMax_ / stride;
+  uint64_t hash = mixed(HASH_SEED, static_cast<uint64_t>(operation.attempt));
+  for (int process : operation.members) hash = mixed(hash, static_cast<uint64_t>(process));
+  const int place = places >= ENOUGH ? static_cast<int>(hash % static_cast<uint64_t>(places))
+                                     : operation.attempt % places;
+  const bool spawn = operation.kind == Operation::Kind::Spawn;
+  return place * stride + (spawn ? TAGS_MORE : 0);
+}
+
 inline MpiError memberDead(int process) {
   return {"REGROUP_IMPOSSIBLE", "MPI_Comm_create_group",
           "process " + std::to_string(process) + " is known to be dead"};
@@ -58,11 +75,8 @@ inline void Engine::tryLaunch(const std::shared_ptr<Operation>& operation) {
                                "no chain of communicators connects these members"});
     return;
   }
-  // Attempts wrap where the MPI's tags end: Open MPI's last for 2^31 of them.
-  const int count = static_cast<int>(lanes_.size());
-  const int stride = count + TAGS_MORE;
-  operation->communicatorCount = count;
-  operation->tag = operation->attempt % (tagMax_ / stride) * stride;
+  operation->communicatorCount = static_cast<int>(lanes_.size());
+  operation->tag = tagOf(*operation);
   operation->place = place_;
   for (const Mesh& mesh : meshes_) operation->meshes[mesh.id] = mesh;
   operation->launched = true;
@@ -76,9 +90,24 @@ inline void Engine::tryLaunch(const std::shared_ptr<Operation>& operation) {
   }).detach();
 }
 
+// An operation that was left behind may come to block others only now, when it was slow to begin.
+inline void Engine::unblockOthers(double now) {
+  constexpr double UNBLOCK_MS = 100;
+  if (operationsUnderWay_ == 0 || counters.helpersLeft == 0 || now < unblockAtMs_) return;
+  unblockAtMs_ = now + UNBLOCK_MS;
+  std::thread([] {
+    try {
+      unblockNumbering();
+    } catch (const MpiError&) {
+      // There will be another one, or the operation's deadline.
+    }
+  }).detach();
+}
+
 inline bool Engine::checkOperations() {
   bool worked = false;
   const double now = nowMs();
+  unblockOthers(now);
   const size_t known = directory_.size();
   for (size_t i = 0; i < operations_.size();) {
     const std::shared_ptr<Operation> operation = operations_[i];
@@ -184,8 +213,9 @@ inline void Engine::onSpawnFailed(int root, int64_t attempt) {
   }
 }
 
-// JavaScript asks for this once it knows the new members: so each collective that it calls runs on the
-// lanes that it has in mind. What is under way on the old lanes is given up; its buffers stay pinned.
+// JavaScript asks for this once it knows the new members: so each collective that it calls runs on
+// the lanes that it has in mind. What is under way on the old lanes is given up; its buffers stay
+// pinned.
 inline void Engine::install(double id) {
   for (auto regroup = installable_.begin(); regroup != installable_.end(); ++regroup) {
     if ((*regroup)->id != id) continue;

@@ -43,6 +43,11 @@ interface Waiting {
   fail(error: BaashError): void;
 }
 
+interface Meeting {
+  readonly members: readonly number[];
+  fail(code: string): void;
+}
+
 interface Lane {
   poisoned: boolean;
   calls: number;
@@ -60,6 +65,8 @@ export class InProcessEndpoint implements Transport {
   readonly spawned: boolean;
   readonly #known: Set<number>;
   readonly #forgotten = new Set<number>();
+  /** Regroups and spawns whose members have not all come yet. */
+  readonly #meetings = new Set<Meeting>();
   readonly #options: EndpointOptions;
   #members: readonly number[];
   #group = "all";
@@ -83,7 +90,7 @@ export class InProcessEndpoint implements Transport {
     this.host = options.host;
     this.spawned = options.spawned;
     this.#known = new Set(options.known);
-    this.#members = Array.from({ length: options.size }, (_, rank) => rank);
+    this.#members = options.spawned ? [] : Array.from({ length: options.size }, (_, rank) => rank);
     this.#lanes = this.#freshLanes();
   }
 
@@ -100,7 +107,11 @@ export class InProcessEndpoint implements Transport {
   }
 
   forget(process: number): void {
-    if (process !== this.rank) this.#forgotten.add(process);
+    if (process === this.rank) return;
+    this.#forgotten.add(process);
+    for (const meeting of [...this.#meetings]) {
+      if (meeting.members.includes(process)) meeting.fail("REGROUP_IMPOSSIBLE");
+    }
   }
 
   get handler(): TransportHandler {
@@ -213,15 +224,20 @@ export class InProcessEndpoint implements Transport {
     assert(members.includes(this.rank), "who meets others is one of them");
     const { clock, collectives } = this.#options;
     return new Promise((resolve, reject) => {
-      let settled = false;
-      const cancel = clock.schedule(clock.now() + deadlineMs, () => {
-        settled = true;
-        if (this.#alive) reject(unavailable(late, {}));
-      });
-      const complete = () => {
-        if (settled || !this.#alive) return;
+      const fail = (code: string) => {
         cancel();
-        resolve();
+        if (this.#meetings.delete(meeting) && this.#alive) reject(unavailable(code, {}));
+      };
+      const cancel = clock.schedule(clock.now() + deadlineMs, () => fail(late));
+      const meeting: Meeting = { members, fail };
+      this.#meetings.add(meeting);
+      if (members.some((number) => this.#forgotten.has(number))) {
+        fail("REGROUP_IMPOSSIBLE");
+        return;
+      }
+      const complete = () => {
+        cancel();
+        if (this.#meetings.delete(meeting) && this.#alive) resolve();
       };
       const mine = { rank: this.rank, bytes: new Uint8Array(0), complete };
       collectives.join(key, members, "meet", mine);
@@ -233,7 +249,7 @@ export class InProcessEndpoint implements Transport {
   }
 
   async close(deadlineMs = COLLECTIVE_DEADLINE_MS): Promise<boolean> {
-    const poisoned = this.#lanes.some((lane) => lane.poisoned);
+    const poisoned = this.#lanes.some((lane) => lane.poisoned) || this.#forgotten.size > 0;
     const failed = poisoned || this.spawned || this.#members.length < this.size;
     const met = failed
       ? false
@@ -364,6 +380,7 @@ const SENTENCES: Record<string, string> = {
   COLLECTIVE_DEADLINE: "a collective did not complete in time",
   LANE_POISONED: "this lane missed a deadline and is lost: regroup to get fresh lanes",
   REGROUP_DEADLINE: "not every member came in time",
+  REGROUP_IMPOSSIBLE: "a member is known to be dead",
   SPAWN_DEADLINE: "not every member came in time to start processes",
   SPAWN_FAILED: "the launcher started no process",
   NOT_SUPPORTED: "this network cannot start processes",

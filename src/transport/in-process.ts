@@ -146,16 +146,6 @@ export class InProcessNetwork {
     }
   }
 
-  /** A new process takes the place of a crashed one. It is in no collective until a regroup. */
-  restart(rank: number): Transport {
-    assert(!this.alive(rank), `rank ${rank} is not restarted while it lives`);
-    const known = this.#endpoints.map((_, number) => number);
-    const endpoint = this.#createEndpoint(rank, { known });
-    endpoint.poisonAll();
-    this.#endpoints[rank] = endpoint;
-    return endpoint;
-  }
-
   /** All members have asked for it: starts the processes once, and tells everyone their numbers. */
   #spawn(key: string, { members, count, command }: SpawnOptions): readonly number[] | undefined {
     if (this.#spawns.has(key)) return this.#spawns.get(key);

@@ -1,18 +1,15 @@
 /**
  * The transport over MPI. The only file that loads the MPI addon (native/mpi.cc), whose own thread
  * makes every MPI call; here is JavaScript's side of it, on the thread that opened it.
- *
- * Buffers of collectives belong to MPI from the call until its event. Those of a lane that missed a
- * deadline stay referenced from `abandoned` for ever: MPI may still write into them.
  */
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
 import { assert } from "../base/assert.ts";
 import { readU32, writeU32 } from "../base/bytes.ts";
-import { BaashError, configurationError, EXIT } from "../base/errors.ts";
+import { BaashError, EXIT } from "../base/errors.ts";
 import type { Facts, MpiAddon, OnEvent } from "./mpi-addon.ts";
-import { ArenaMessages, type Buffers, CollectiveBuffers } from "./mpi-buffers.ts";
+import { ArenaMessages } from "./mpi-buffers.ts";
+import { type Collective, MpiLanes } from "./mpi-lanes.ts";
+import { loadAddon } from "./mpi-library.ts";
+import { watchTurns } from "./mpi-stall.ts";
 import {
   COLLECTIVE_DEADLINE_MS,
   REGROUP_ATTEMPTS,
@@ -39,14 +36,6 @@ export interface MpiTransportOptions {
   readonly openDeadlineMs?: number;
 }
 
-/** A collective under way: its buffers, and what to do with the outcome. */
-interface Collective {
-  readonly lane: number;
-  readonly buffers: Buffers;
-  complete(): void;
-  fail(error: BaashError): void;
-}
-
 /** A regroup or spawn under way. */
 interface Operation<Result> {
   readonly members: readonly number[];
@@ -62,38 +51,6 @@ const COPY_BYTES_MAX = 64 * 1024;
 const FINALIZE_GRACE_MS = 5_000;
 /** 200 ranks on two cores are there after 50 s (measured). */
 const OPEN_DEADLINE_MS = 180_000;
-/** The MPI thread takes a turn at least every few ms: this many seconds without one, and it hangs. */
-const STALL_SECONDS = 25;
-
-const BUILD_FOLDER = fileURLToPath(new URL("../../native/build/", import.meta.url));
-
-/** The MPI ABI of this job: MPI libraries are not interchangeable, so there is an addon for each. */
-function chooseLibrary(environment: Record<string, string | undefined>): string {
-  if (environment.OMPI_COMM_WORLD_SIZE !== undefined) return "openmpi";
-  const built = ["openmpi", "mpich"].filter((name) =>
-    existsSync(`${BUILD_FOLDER}mpi-${name}.node`),
-  );
-  const launchedByMpich =
-    environment.PMI_RANK !== undefined ||
-    environment.PMI_FD !== undefined ||
-    environment.MPI_LOCALNRANKS !== undefined;
-  // Slurm's own launcher speaks PMI to both: then what is built decides.
-  if (launchedByMpich && built.includes("mpich")) return "mpich";
-  return built[0] ?? "openmpi";
-}
-
-function loadAddon(library: string): MpiAddon {
-  const path = `${BUILD_FOLDER}mpi-${library}.node`;
-  try {
-    return createRequire(import.meta.url)(path) as MpiAddon;
-  } catch (cause) {
-    throw configurationError(
-      "ADDON_MISSING",
-      `the MPI addon ${path} cannot be loaded (${String(cause)}): run scripts/setup`,
-      { path },
-    );
-  }
-}
 
 /**
  * Starts MPI (also without mpirun: then there is one rank) and resolves when all ranks are there, or,
@@ -101,20 +58,16 @@ function loadAddon(library: string): MpiAddon {
  * unusable then, and the process has to end.
  */
 export function openMpiTransport(options: MpiTransportOptions): Promise<Transport> {
-  const addon = loadAddon(options.library ?? chooseLibrary(process.env));
+  const addon = loadAddon(options.library);
   const deadlineMs = options.openDeadlineMs ?? OPEN_DEADLINE_MS;
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       addon.leave();
       const sentence = `MPI did not bring all processes together within ${deadlineMs / 1000} s`;
       reject(
-        new BaashError(
-          "OPEN_DEADLINE",
-          `${sentence}: one died at its start, or hosts are cut off`,
-          {
-            exitCode: EXIT.unavailable,
-          },
-        ),
+        new BaashError("OPEN_DEADLINE", `${sentence}: one died at its start`, {
+          exitCode: EXIT.unavailable,
+        }),
       );
     }, deadlineMs);
     const transport = new MpiTransport(addon, options, (error) => {
@@ -147,15 +100,11 @@ class MpiTransport implements Transport {
   readonly #options: MpiTransportOptions;
   readonly #messages: ArenaMessages;
   #nextId = 1;
-  readonly #collectives = new Map<number, Collective>();
+  readonly #lanes: MpiLanes;
   readonly #regroups = new Map<number, Operation<void>>();
   readonly #spawns = new Map<number, Operation<readonly number[]>>();
-  #buffers = new CollectiveBuffers(1);
-  /** How often lanes were installed: an event of older lanes is void. */
-  #generation = 0;
-  /** One flag a lane; the last one is the control lane of barrier and allreduce. */
-  #poisoned: boolean[];
   #closing: Promise<boolean> | undefined;
+  #stopWatch = () => {};
   #onClosed: ((finalized: boolean) => void) | undefined;
   readonly #onOpened: (error?: BaashError) => void;
 
@@ -168,7 +117,7 @@ class MpiTransport implements Transport {
     this.#options = options;
     this.#onOpened = onOpened;
     this.lanes = options.lanes;
-    this.#poisoned = new Array<boolean>(options.lanes + 1).fill(false);
+    this.#lanes = new MpiLanes(options.lanes);
     const arena = new Uint8Array(options.arenaBytes);
     const descriptors = new Int32Array(3 * DESCRIPTORS_MAX);
     this.#messages = new ArenaMessages(arena, descriptors);
@@ -241,11 +190,11 @@ class MpiTransport implements Transport {
   allgather(lane: number, bytes: Uint8Array, bytesMax: number, deadlineMs: number): void {
     assert(lane >= 0 && lane < this.lanes, "the transport has that lane");
     assert(bytes.length <= bytesMax, "a contribution fits the size that all agreed on");
-    this.#refusePoisoned(lane);
+    this.#lanes.refusePoisoned(lane);
     // Contributions are padded to one size, each after its own length.
     const blockBytes = (4 + bytesMax + 7) & ~7;
     const count = this.#members.length;
-    const buffers = this.#buffers.take(blockBytes);
+    const buffers = this.#lanes.takeBuffers(blockBytes);
     writeU32(buffers.send, 0, bytes.length);
     buffers.send.set(bytes, 4);
     const id = this.#begin({
@@ -272,7 +221,7 @@ class MpiTransport implements Transport {
 
   barrier(deadlineMs = COLLECTIVE_DEADLINE_MS): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#refusePoisoned(this.lanes);
+      this.#lanes.refusePoisoned(this.lanes);
       const buffers = { send: new Uint8Array(0), receive: new Uint8Array(0) };
       const id = this.#begin({ lane: this.lanes, buffers, complete: resolve, fail: reject });
       this.#addon.barrier(id, deadlineMs);
@@ -285,7 +234,7 @@ class MpiTransport implements Transport {
     deadlineMs = COLLECTIVE_DEADLINE_MS,
   ): Promise<Float64Array> {
     return new Promise((resolve, reject) => {
-      this.#refusePoisoned(this.lanes);
+      this.#lanes.refusePoisoned(this.lanes);
       const send = new Uint8Array(new Float64Array(values).buffer);
       const receive = new Uint8Array(send.length);
       const id = this.#begin({
@@ -300,7 +249,7 @@ class MpiTransport implements Transport {
   }
 
   lanePoisoned(lane: number): boolean {
-    return this.#poisoned[lane];
+    return this.#lanes.isPoisoned(lane);
   }
 
   regroup({ members, attempt, deadlineMs }: RegroupOptions): Promise<void> {
@@ -329,6 +278,7 @@ class MpiTransport implements Transport {
   }
 
   close(deadlineMs = COLLECTIVE_DEADLINE_MS): Promise<boolean> {
+    this.#stopWatch();
     this.#closing ??= new Promise((resolve) => {
       const timer = setTimeout(() => {
         this.#addon.leave();
@@ -362,18 +312,9 @@ class MpiTransport implements Transport {
     return bytes.length > (this.#options.copyBytesMax ?? COPY_BYTES_MAX);
   }
 
-  #refusePoisoned(lane: number): void {
-    if (!this.#poisoned[lane]) return;
-    throw new BaashError(
-      "LANE_POISONED",
-      `collective lane ${lane} missed a deadline and is lost: regroup to get fresh lanes`,
-      { data: { lane } },
-    );
-  }
-
   #begin(collective: Collective): number {
     const id = this.#nextId++;
-    this.#collectives.set(id, collective);
+    this.#lanes.begin(id, collective);
     return id;
   }
 
@@ -403,31 +344,29 @@ class MpiTransport implements Transport {
         this.#processes = this.#facts.processes;
         this.#ranksOnHost = this.#facts.ranksOnHost;
         this.#members = this.#facts.spawned ? [] : this.#facts.processes;
-        this.#buffers = new CollectiveBuffers(Math.max(1, this.#members.length));
-        if (this.#facts.spawned) this.#poisoned.fill(true);
-        this.#watch();
+        this.#lanes.open(this.#members.length);
+        this.#stopWatch = watchTurns(
+          () => this.#addon.counters().polls,
+          (seconds) =>
+            this.#report("MPI_STALLED", `MPI hangs since ${seconds} s: end this process`, {}),
+        );
         this.#onOpened();
         return;
-      case "complete": {
-        const collective = this.#collectives.get(id);
-        if (collective === undefined) return; // given up by a regroup
-        this.#collectives.delete(id);
-        collective.complete();
-        if (collective.lane < this.lanes) this.#buffers.give(collective.buffers);
+      case "complete":
+        this.#lanes.complete(id);
         return;
-      }
       case "laneFailed":
-        if (id === this.#generation) this.#giveUp(lane, failure());
+        if (id !== this.#lanes.generation) return;
+        if (this.#lanes.poison(lane, failure()) && lane < this.lanes) {
+          guard(() => this.#handler?.onError(failure()));
+        }
         return;
       case "regrouped": {
         const regroup = this.#regroups.get(id)!;
         this.#regroups.delete(id);
-        this.#abandon(() => true, failure());
         this.#members = regroup.members;
-        this.#buffers = new CollectiveBuffers(regroup.members.length);
-        this.#generation++;
+        this.#lanes.replace(regroup.members.length);
         this.#addon.install(id);
-        this.#poisoned = this.#poisoned.map(() => false);
         regroup.resolve();
         return;
       }
@@ -445,42 +384,6 @@ class MpiTransport implements Transport {
         return;
       case "closed":
         this.#onClosed?.(flag);
-    }
-  }
-
-  /**
-   * The MPI thread itself can hang inside MPI when another process dies at a bad moment. Nothing here
-   * can go on then; who is told ends this process, and the others go on without it.
-   */
-  #watch(): void {
-    let turns = 0;
-    let still = 0;
-    const timer = setInterval(() => {
-      const { polls } = this.#addon.counters();
-      still = polls === turns ? still + 1 : 0;
-      turns = polls;
-      if (this.#closing !== undefined) clearInterval(timer);
-      else if (still === STALL_SECONDS) {
-        this.#report("MPI_STALLED", `MPI hangs since ${STALL_SECONDS} s: end this process`, {});
-      }
-    }, 1000);
-    timer.unref();
-  }
-
-  /** The lane is lost. Told once; a call that was on its way when that happened is not told again. */
-  #giveUp(lane: number, error: BaashError): void {
-    const first = !this.#poisoned[lane];
-    this.#poisoned[lane] = true;
-    this.#abandon((collective) => collective.lane === lane, error);
-    if (first && lane < this.lanes) guard(() => this.#handler?.onError(error));
-  }
-
-  #abandon(applies: (collective: Collective) => boolean, error: BaashError): void {
-    for (const [id, collective] of this.#collectives) {
-      if (!applies(collective)) continue;
-      this.#collectives.delete(id);
-      this.#buffers.abandon(collective.buffers);
-      collective.fail(error);
     }
   }
 }

@@ -84,8 +84,9 @@ export interface Transport {
   send(to: number, bytes: Uint8Array): void;
   sendMany(to: readonly number[], bytes: Uint8Array): void;
   /**
-   * That process is certainly dead (not only silent): what waits for it is dropped, its space given
-   * back, nothing more is sent to it or received from it. Not to be undone.
+   * That process is certainly dead (not only silent): what waits for it is dropped and nothing more is
+   * sent to it; what it had sent may still come for a moment. A regroup or spawn under way with it as
+   * a member ends at once with REGROUP_IMPOSSIBLE. Not to be undone.
    */
   forget(process: number): void;
   /**
@@ -106,7 +107,8 @@ export interface Transport {
   /**
    * Fresh lanes among `members`, which may be spawned or returned processes; what is under way on the
    * old ones is given up. All members call it. Rejects with REGROUP_DEADLINE (try again with another
-   * attempt number), or at once with REGROUP_IMPOSSIBLE when nothing connects these members.
+   * attempt number), or REGROUP_IMPOSSIBLE: at once when a member was forgotten or nothing connects
+   * these members, at the deadline when nobody told this process of a member.
    */
   regroup(options: RegroupOptions): Promise<void>;
   /**

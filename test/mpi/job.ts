@@ -7,6 +7,8 @@ export interface Job {
   readonly env?: Record<string, string>;
   /** The job goes on when a rank dies or ends without finalizing. */
   readonly survives?: boolean;
+  /** A hung job must not hang the tests; a good one takes a tenth of this on a quiet machine. */
+  readonly timeoutMs?: number;
 }
 
 export interface JobResult {
@@ -16,10 +18,11 @@ export interface JobResult {
   readonly results: Record<string, unknown>[];
 }
 
-/** A hung job must not hang the tests; a good one takes a tenth of this. */
 const JOB_TIMEOUT_MS = 30_000;
 
-const openMpi = Bun.spawnSync(["mpirun", "--version"]).stdout.toString().includes("Open MPI");
+export const openMpi = Bun.spawnSync(["mpirun", "--version"])
+  .stdout.toString()
+  .includes("Open MPI");
 
 /** Ranks outnumber cores here: MPI must yield, and must not bind a whole rank to one core. */
 function launcherArguments(job: Job): string[] {
@@ -47,7 +50,7 @@ export async function runJob(job: Job): Promise<JobResult> {
     },
     stdout: "pipe",
     stderr: "pipe",
-    timeout: JOB_TIMEOUT_MS,
+    timeout: job.timeoutMs ?? JOB_TIMEOUT_MS,
   });
   const [stdout, stderr, exitCode] = await Promise.all([
     new Response(child.stdout).text(),

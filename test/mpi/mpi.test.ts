@@ -4,9 +4,12 @@
  * end by themselves, without process.exit, is part of every test.
  */
 import { describe, expect, test } from "bun:test";
-import { type Job, type JobResult, runJob } from "./job.ts";
+import { type Job, type JobResult, openMpi, runJob } from "./job.ts";
 
 const TIMEOUT_MS = 40_000;
+/** Programs heal many times: on a machine that is busy elsewhere each takes some seconds. */
+const HEALING = { survives: true, timeoutMs: 150_000 };
+const HEALING_TIMEOUT_MS = 160_000;
 
 async function runClean(job: Job): Promise<JobResult> {
   const result = await runJob(job);
@@ -73,7 +76,7 @@ test(
 );
 
 test(
-  "a collective that a rank never joins ends at its deadline, and a regroup heals the lane",
+  "a collective that a rank never joins ends at its deadline; so does a regroup, and hinders no other",
   async () => {
     const { results } = await runJob({ ranks: 4, program: "deadline", survives: true });
     const gathered = [1, 1, 1];
@@ -110,3 +113,68 @@ test(
   },
   TIMEOUT_MS,
 );
+
+test(
+  "who cannot open because another one died at its start is told so",
+  async () => {
+    const { results } = await runJob({ ranks: 3, program: "unborn", survives: true });
+    expect(results).toEqual([0, 2].map((rank) => ({ rank, code: "OPEN_DEADLINE" })));
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "who ends without a word ends alone; what is sent to the dead is bounded, and dropped when forgotten",
+  async () => {
+    const { results } = await runJob({ ranks: 5, program: "ends", survives: true });
+    const codes = [0, 1, 2].map((peer) => `SEND_QUEUE_FULL ${peer}`);
+    const sends = { codes, dropped: { before: true, after: 3 }, sendsPending: 0 };
+    const close = { abandonedFew: true, finalized: false, closedInTime: true };
+    expect(results).toEqual([3, 4].map((rank) => ({ rank, ...sends, ...close })));
+  },
+  TIMEOUT_MS,
+);
+
+// With MPICH nobody survives: there is nothing to heal.
+describe.if(openMpi)("healing", () => {
+  const jobs: { ranks: number; kills: number; rounds: number; members: number[] }[] = [
+    { ranks: 4, kills: 1, rounds: 10, members: [9, 10, 11, 13] },
+    { ranks: 4, kills: 3, rounds: 2, members: [1, 7, 8, 9] },
+  ];
+  test.each(jobs)(
+    "$kills of $ranks are killed under traffic and replaced, $rounds times",
+    async ({ ranks, kills, rounds, members }) => {
+      const env = { ROUNDS: String(rounds), KILLS: String(kills), MESSAGES: "20" };
+      const { results } = await runJob({ ...HEALING, ranks, program: "heal", env });
+      expect(results.map(({ rank }) => rank)).toEqual(members);
+      for (const result of results) {
+        expect(result).toMatchObject({ helpersLeft: 0, finalized: false });
+        expect((result.members as number[]).toSorted((a, b) => a - b)).toEqual(members);
+      }
+    },
+    HEALING_TIMEOUT_MS,
+  );
+
+  test(
+    "who stood still comes back, also among those whom it never met",
+    async () => {
+      const { results } = await runJob({ ...HEALING, ranks: 5, program: "returned" });
+      const all = [0, 1, 2, 3, 4, 5, 6];
+      const seen = { members: [0, 1, 2, 4, 6, 5, 3], processes: all, finalized: false };
+      expect(results).toEqual(all.map((rank) => ({ rank, ...seen })));
+    },
+    HEALING_TIMEOUT_MS,
+  );
+
+  test(
+    "a spawn that comes to nothing is told, and hinders none after it; an abort ends everybody",
+    async () => {
+      const { results } = await runJob({ ...HEALING, ranks: 3, program: "unspawned" });
+      const spawns = ["SPAWN_FAILED", "SPAWN_FAILED", "SPAWN_DEADLINE", "REGROUP_IMPOSSIBLE"];
+      const regroups = ["REGROUP_IMPOSSIBLE", "REGROUP_IMPOSSIBLE", "regrouped"];
+      const codes = [...spawns, "spawned 3", ...regroups];
+      expect(results).toEqual([0, 1].map((rank) => ({ rank, codes })));
+    },
+    HEALING_TIMEOUT_MS,
+  );
+});

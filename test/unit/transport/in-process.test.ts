@@ -183,7 +183,7 @@ describe("faults", () => {
     expect(seen[1]).toEqual(["2:3", "0:4"]);
   });
 
-  test("a crashed rank is silent; its successor starts outside the collectives", async () => {
+  test("a crashed rank is silent, and nothing reaches it", () => {
     const { clock, network, seen } = createWorld(2, 1);
     const dead = network.endpoint(1);
     network.crash(1);
@@ -192,19 +192,23 @@ describe("faults", () => {
     clock.run();
     expect(seen).toEqual([[], []]);
     expect(() => network.endpoint(1)).toThrow("rank 1 lives");
-    const successor = network.restart(1);
-    listen(successor, seen[1]);
-    network.endpoint(0).send(1, bytes(3));
-    clock.run();
-    expect(seen[1]).toEqual(["0:3"]);
-    expect(() => successor.allgather(0, bytes(1), 1, 10)).toThrow("regroup");
-    const regroup = { members: [1, 0], attempt: 1, deadlineMs: 100 };
-    const done = Promise.all([network.endpoint(0).regroup(regroup), successor.regroup(regroup)]);
+  });
+
+  test("who forgets a member need not wait for it any longer", async () => {
+    const { clock, network } = createWorld(3, 1);
+    const [first, second] = [network.endpoint(0), network.endpoint(1)];
+    const regroup = { members: [0, 1, 2], attempt: 1, deadlineMs: 100 };
+    const code = (promise: Promise<unknown>) => promise.catch((error) => error.code);
+    const waiting = code(first.regroup(regroup));
+    network.crash(2);
+    first.forget(2);
+    expect(await waiting).toBe("REGROUP_IMPOSSIBLE");
+    expect(await code(first.regroup({ ...regroup, attempt: 2 }))).toBe("REGROUP_IMPOSSIBLE");
+    const survivors = { members: [0, 1], attempt: 3, deadlineMs: 100 };
+    const done = Promise.all([first.regroup(survivors), second.regroup(survivors)]);
     clock.run();
     await done;
-    for (const rank of [0, 1]) network.endpoint(rank).allgather(0, bytes(rank), 1, 10);
-    clock.run();
-    expect(seen[0].at(-1)).toBe("0|1|0");
+    expect(await first.close()).toBe(false);
   });
 
   test("an abort ends all", () => {
