@@ -9,9 +9,9 @@ import { Checkers } from "./checkers.ts";
 import { DiskFaults } from "./disk-faults.ts";
 import { Ending } from "./ending.ts";
 import type { Epoch, EpochEnd } from "./epochs.ts";
-import type { Incident } from "./incidents.ts";
 import { SimulatedJob } from "./job.ts";
 import { LogOracle } from "./log-oracle.ts";
+import { Misfortunes } from "./misfortunes.ts";
 import { evictionMsMax, type Plan, storageAnswers } from "./plan.ts";
 import { Presence } from "./presence.ts";
 import { type RankProcess, ROOT, type World } from "./rank-process.ts";
@@ -78,6 +78,7 @@ class Cluster {
   private readonly random: Random;
   private readonly ways = new Ways();
   private readonly presence = new Presence();
+  private readonly misfortunes: Misfortunes;
   private readonly ending: Ending;
   /** By name, which is its host's name on the disk too. */
   private readonly processes = new Map<string, RankProcess>();
@@ -145,7 +146,13 @@ class Cluster {
       faulty: true,
       fail,
     };
-    this.ending = new Ending(this.world, genesis);
+    this.misfortunes = new Misfortunes(this.world, this.diskFaults, {
+      job: () => this.job,
+      startNewcomer: (ranks) => void this.newcomers.push(this.startJob(ranks)),
+      endJobs: (withHosts) => this.endJobs(withHosts),
+      losePower: () => this.losePower(),
+    });
+    this.ending = new Ending(this.world, { genesis, rotten: this.misfortunes.rotten });
     this.disk.fault = (step) => {
       this.trace.add(`${step.host} ${step.step} ${step.path.slice(-24)}`);
       return this.diskFaults.of(step, this.processes.get(step.host), this.world.faulty);
@@ -169,7 +176,9 @@ class Cluster {
     const { plan, clock, world, ending } = this;
     this.job = this.startJob(plan.ranks);
     for (const incident of plan.incidents)
-      clock.schedule(incident.atMs, () => this.happen(incident));
+      clock.schedule(incident.atMs, () => {
+        if (!this.failed && world.faulty) this.misfortunes.happen(incident);
+      });
     clock.schedule(plan.faultsUntilMs, () => this.makePeace());
     this.supervise();
     this.load();
@@ -212,7 +221,7 @@ class Cluster {
     const process = this.processes.get(host);
     if (!process?.alive) return;
     const ours = this.job.ranks.includes(process);
-    if (this.diskFaults.dying === host && ours) this.rankDies(process, true);
+    if (this.diskFaults.dying === host && ours) this.misfortunes.rankDies(process, true);
     else this.endJobs(false);
   }
 
@@ -274,111 +283,6 @@ class Cluster {
       for (const job of this.newcomers) if (job.ended !== undefined) job.kill(false);
       this.supervise();
     });
-  }
-
-  private happen(incident: Incident): void {
-    if (this.failed || !this.world.faulty) return;
-    const { job, diskFaults } = this;
-    this.trace.add(`incident ${JSON.stringify(incident)}`);
-    switch (incident.kind) {
-      case "recorder-crash":
-        return diskFaults.crashAtChange(incident.changes, incident.after);
-      case "step-crash":
-        return diskFaults.crashAtStep(incident.steps, incident.after);
-      case "job-crash":
-        return incident.power ? this.losePower() : this.endJobs(false);
-      case "second-job":
-        if (job.up) this.newcomers.push(this.startJob(incident.ranks));
-        return;
-      case "bit-rot":
-        return this.rot(incident.back, incident.bit);
-      case "freeze":
-        if (job.up) job.freeze(incident.forMs);
-        return;
-      default:
-        return this.befall(incident);
-    }
-  }
-
-  /** One rank, or some. */
-  private befall(
-    incident: Extract<
-      Incident,
-      { rank: number } | { ranks: readonly number[] } | { mute: number } | { parts: number }
-    >,
-  ): void {
-    const { job } = this;
-    const { live } = job;
-    if (live.length === 0) return;
-    const one = (rank: number) => live[rank % live.length];
-    const among = (ranks: readonly number[]) =>
-      live.filter(({ rank }) => ranks.includes(rank % this.plan.ranks));
-    switch (incident.kind) {
-      case "rank-crash":
-        return this.rankDies(one(incident.rank), incident.host);
-      case "rank-exit":
-        return this.rankExits(one(incident.rank));
-      case "host-crash": {
-        const { host } = one(incident.rank).transport;
-        const there = live.filter(({ transport }) => transport.host === host);
-        for (const process of there) this.rankDies(process, true);
-        return;
-      }
-      case "partition":
-        return job.partition(among(incident.ranks), incident.forMs);
-      case "shatter":
-        for (let part = 0; part < incident.parts; part++)
-          job.partition(
-            live.filter((_, index) => index % incident.parts === part),
-            incident.forMs,
-          );
-        return;
-      case "one-way": {
-        const mute = one(incident.mute);
-        const deaf = one(incident.deaf);
-        if (job.up && mute !== deaf) deaf.deafen(mute.rank, incident.forMs);
-        return;
-      }
-      case "deaf": {
-        const deaf = one(incident.rank);
-        if (job.up) for (const { rank } of live) deaf.deafen(rank, incident.forMs);
-        return;
-      }
-      case "freeze-rank":
-        if (job.up) one(incident.rank).freeze(incident.forMs);
-        return;
-      case "storage-away":
-        for (const process of among(incident.ranks))
-          process.loseStorage(incident.forMs, incident.how);
-        return;
-    }
-  }
-
-  private rot(back: number, bit: number): void {
-    const { oracle } = this.world.checkers;
-    oracle.advance();
-    // Of what nobody has executed nobody could say which bytes it must have.
-    const executed = Math.max(...this.job.live.map(({ chain }) => chain?.slot ?? -1));
-    const slot = executed - back;
-    if (slot < 0 || !this.job.up) return;
-    const path = oracle.pathOf(slot);
-    const { length } = this.disk.find(path)!.bytes;
-    this.disk.flipBit(path, (bit >>> 3) % length, bit & 7);
-    this.ways.took("bit rot");
-  }
-
-  /** Before the epoch a job ends with its first dead rank. */
-  private rankDies(process: RankProcess, withHost: boolean): void {
-    const { job } = this;
-    if (!process.alive) return;
-    if (!job.up) this.endJobs(withHost);
-    else job.crash(process.rank, withHost);
-  }
-
-  /** Its exit routine runs: it says BYE, which leaves if there is time for it. */
-  private rankExits(process: RankProcess): void {
-    if (!process.clock.frozen) process.loop?.statusToAll({ kind: "bye", json: "{}" });
-    this.clock.after(2, () => this.rankDies(process, false));
   }
 
   private endJobs(withHosts: boolean): void {

@@ -3,6 +3,7 @@
  * whether what was agreed is in, whether the job closes its ledger, and what a fresh reader finds
  * after power was lost once more.
  */
+import { equalBytes } from "../base/bytes.ts";
 import type { Genesis } from "../ledger/genesis.ts";
 import { replayLedger } from "../rank/opening.ts";
 import { StorageService } from "../storage/storage-service.ts";
@@ -13,17 +14,20 @@ import { Violation } from "./trace.ts";
 import { turn } from "./virtual-clock.ts";
 
 /** Peace for so long, in virtual time, must be enough for everything to come to an end … */
-const LIVENESS_MS = 30_000;
+const LIVENESS_MS = 60_000;
 /** … and for replacements that were lost on the way to be missed and started again. */
 const HEALING_MS = 120_000;
 
 export class Ending {
   private readonly world: World;
   private readonly genesis: Genesis;
+  /** Files in which a bit has turned, and what they held. */
+  private readonly rotten: ReadonlyMap<string, Uint8Array>;
 
-  constructor(world: World, genesis: Genesis) {
+  constructor(world: World, run: { genesis: Genesis; rotten: ReadonlyMap<string, Uint8Array> }) {
     this.world = world;
-    this.genesis = genesis;
+    this.genesis = run.genesis;
+    this.rotten = run.rotten;
   }
 
   get patienceMs(): number {
@@ -38,7 +42,7 @@ export class Ending {
 
   /** Undefined once everything has come to an end; else what has not. */
   unsettled(job: SimulatedJob, newcomers: readonly SimulatedJob[]): string | undefined {
-    const { users, checkers } = this.world;
+    const { users, checkers, disk } = this.world;
     if (!job.up || job.live.length === 0) return `job ${job.number} is not up (${job.ended})`;
     const beside = newcomers.find((one) => one.ended === undefined);
     if (beside !== undefined) return `job ${beside.number} has not ended`;
@@ -56,6 +60,9 @@ export class Ending {
     }
     const { size, live } = job;
     if (members.length > live.length) return `${members.length - live.length} dead members are in`;
+    for (const [path, bytes] of this.rotten)
+      if (!equalBytes(disk.find(path)?.bytes ?? new Uint8Array(0), bytes))
+        return `${path} is not mended`;
     if (this.heals && members.length !== size) return `${members.length} members of ${size}`;
     return undefined;
   }
@@ -74,6 +81,8 @@ export class Ending {
 
   check(job: SimulatedJob, newcomers: readonly SimulatedJob[]): void {
     const { checkers, processes, plan, ways, fail } = this.world;
+    for (const { loop } of processes)
+      ways.took("transaction adopted", loop?.counters.propagation.adopted ?? 0);
     for (const { counter } of processes)
       for (const told of counter?.agreed ?? []) {
         const [id, epoch] = told.split(" ");

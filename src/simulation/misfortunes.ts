@@ -1,0 +1,135 @@
+/** What happens when an incident of the plan falls due: to the job of that time, its ranks or the disk. */
+import type { DiskFaults } from "./disk-faults.ts";
+import type { Incident } from "./incidents.ts";
+import type { SimulatedJob } from "./job.ts";
+import type { RankProcess, World } from "./rank-process.ts";
+
+/** Those who hear of more than one job. */
+export interface Fates {
+  /** The job that users talk to. */
+  job(): SimulatedJob;
+  startNewcomer(ranks: number): void;
+  endJobs(withHosts: boolean): void;
+  losePower(): void;
+}
+
+type OfRanks = Extract<
+  Incident,
+  { rank: number } | { ranks: readonly number[] } | { mute: number } | { parts: number }
+>;
+
+export class Misfortunes {
+  /** Files in which a bit has turned, and what they held. */
+  readonly rotten = new Map<string, Uint8Array>();
+  private readonly world: World;
+  private readonly diskFaults: DiskFaults;
+  private readonly fates: Fates;
+
+  constructor(world: World, diskFaults: DiskFaults, fates: Fates) {
+    this.world = world;
+    this.diskFaults = diskFaults;
+    this.fates = fates;
+  }
+
+  happen(incident: Incident): void {
+    const { diskFaults, fates, world } = this;
+    const job = fates.job();
+    world.trace.add(`incident ${JSON.stringify(incident)}`);
+    switch (incident.kind) {
+      case "recorder-crash":
+        return diskFaults.crashAtChange(incident.changes, incident.after);
+      case "step-crash":
+        return diskFaults.crashAtStep(incident.steps, incident.after);
+      case "job-crash":
+        return incident.power ? fates.losePower() : fates.endJobs(false);
+      case "second-job":
+        if (job.up) fates.startNewcomer(incident.ranks);
+        return;
+      case "bit-rot":
+        return this.rot(incident.back, incident.bit);
+      case "freeze":
+        if (job.up) job.freeze(incident.forMs);
+        return;
+      default:
+        return this.befall(job, incident);
+    }
+  }
+
+  /** One rank, or some. */
+  private befall(job: SimulatedJob, incident: OfRanks): void {
+    const { live } = job;
+    if (live.length === 0) return;
+    const one = (rank: number) => live[rank % live.length];
+    const among = (ranks: readonly number[]) =>
+      live.filter(({ rank }) => ranks.includes(rank % this.world.plan.ranks));
+    switch (incident.kind) {
+      case "rank-crash":
+        return this.rankDies(one(incident.rank), incident.host);
+      case "rank-exit":
+        return this.rankExits(one(incident.rank));
+      case "host-crash": {
+        const { host } = one(incident.rank).transport;
+        const there = live.filter(({ transport }) => transport.host === host);
+        for (const process of there) this.rankDies(process, true);
+        return;
+      }
+      case "partition":
+        return job.partition(among(incident.ranks), incident.forMs);
+      case "shatter":
+        for (let part = 0; part < incident.parts; part++)
+          job.partition(
+            live.filter((_, index) => index % incident.parts === part),
+            incident.forMs,
+          );
+        return;
+      case "one-way": {
+        const mute = one(incident.mute);
+        const deaf = one(incident.deaf);
+        if (job.up && mute !== deaf) deaf.deafen(mute.rank, incident.forMs);
+        return;
+      }
+      case "deaf": {
+        const deaf = one(incident.rank);
+        if (job.up) for (const { rank } of live) deaf.deafen(rank, incident.forMs);
+        return;
+      }
+      case "freeze-rank":
+        if (job.up) one(incident.rank).freeze(incident.forMs);
+        return;
+      case "storage-away":
+        for (const process of among(incident.ranks))
+          process.loseStorage(incident.forMs, incident.how);
+        return;
+    }
+  }
+
+  private rot(back: number, bit: number): void {
+    const { checkers, disk, ways } = this.world;
+    const job = this.fates.job();
+    const { oracle } = checkers;
+    oracle.advance();
+    // Of what nobody has executed nobody could say which bytes it must have.
+    const executed = Math.max(...job.live.map(({ chain }) => chain?.slot ?? -1));
+    const slot = executed - back;
+    if (slot < 0 || !job.up) return;
+    const path = oracle.pathOf(slot);
+    const { bytes } = disk.find(path)!;
+    if (!this.rotten.has(path)) this.rotten.set(path, bytes.slice());
+    disk.flipBit(path, (bit >>> 3) % bytes.length, bit & 7);
+    ways.took("bit rot");
+  }
+
+  /** Before the epoch a job ends with its first dead rank. */
+  rankDies(process: RankProcess, withHost: boolean): void {
+    const job = this.fates.job();
+    if (!process.alive) return;
+    if (!job.up) this.fates.endJobs(withHost);
+    else job.crash(process.rank, withHost);
+  }
+
+  /** Its exit routine runs: it says BYE, which leaves if there is time for it. */
+  private rankExits(process: RankProcess): void {
+    if (!process.clock.frozen) process.loop?.statusToAll({ kind: "bye", json: "{}" });
+    this.world.clock.after(2, () => this.rankDies(process, false));
+  }
+}
