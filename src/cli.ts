@@ -9,9 +9,10 @@ import { infoCommand } from "./cli/info.ts";
 import { keyCommand } from "./cli/key.ts";
 import { EXIT_HELP, runProgram } from "./cli/run.ts";
 import { runJobCommand } from "./cli/run-job.ts";
+import { validatorCommand } from "./cli/validator.ts";
 import { verifyCommand } from "./cli/verify.ts";
 
-const COMMANDS = [runJobCommand, verifyCommand, infoCommand, keyCommand];
+const COMMANDS = [runJobCommand, validatorCommand, verifyCommand, infoCommand, keyCommand];
 
 const program = new Command("baash")
   .description("a permissioned ledger for HPC clusters, kept on the parallel file system")

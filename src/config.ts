@@ -11,10 +11,13 @@ const count = (min: number, max: number) => z.coerce.number().int().min(min).max
 const fields = z.object({
   ledger: z.string().min(1),
   ledgerKey: z.string().min(1).optional(),
+  /** Socket of the storage validator, where there is one. */
+  validator: z.string().min(1).optional(),
   force: z.boolean().default(false),
   /** False: the ledger must be there already; a directory without one is a mistake or a loss. */
   create: z.boolean().default(true),
   /** Of a new ledger; an existing one keeps its own. */
+  quorum: z.enum(["majority", "byzantine"]).default("majority"),
   difficulty: count(0, PUZZLE_BITS_MAX).default(8),
   storageDifficulty: count(0, PUZZLE_BITS_MAX).default(16),
   supply: count(0, Number.MAX_SAFE_INTEGER).default(1_000_000_000),

@@ -24,6 +24,13 @@ const program = new Command("rank")
   )
   .addOption(flag("--force", "accept a file system that forgets, such as tmpfs"))
   .addOption(flag("--no-create", "refuse a directory without a ledger instead of making one"))
+  .addOption(flag("--validator <socket>", "the validator that alone writes this ledger"))
+  .addOption(
+    flag(
+      "--quorum <kind>",
+      "new ledger: what wins, and whether members may lie (majority)",
+    ).choices(["majority", "byzantine"]),
+  )
   .addOption(flag("--difficulty <bits>", "new ledger: zero bits of a block's puzzle (8)"))
   .addOption(flag("--storage-difficulty <bits>", "new ledger: zero bits of a STORAGE record (16)"))
   .addOption(flag("--supply <amount>", "new ledger: balance of account 0 (1000000000)"))

@@ -53,7 +53,9 @@ describe("imports", () => {
     // Who is alive has nothing to do with what is in the ledger.
     "src/monitor": ["src/base"],
     "src/config.ts": bottom,
-    "src/rank": [...bottom, "src/ledger", ...middle, "src/config.ts"],
+    // Judges and writes for ranks that may not: the other side of their storage.
+    "src/validator": [...bottom, "src/ledger", "src/storage"],
+    "src/rank": [...bottom, "src/ledger", ...middle, "src/config.ts", "src/validator"],
     "src/gateway": [...bottom, "src/ledger"],
     "src/client": [...bottom, "src/ledger"],
     "src/workload": [...bottom, "src/ledger", "src/client"],
@@ -68,7 +70,7 @@ describe("imports", () => {
     "src/cli": [
       ...[...bottom, "src/ledger", ...middle, "src/config.ts", "src/rank", "src/job"],
       ...["src/gateway", "src/client", "src/workload", "src/verify", "src/simulation"],
-      "src/supervisor",
+      ...["src/supervisor", "src/validator"],
     ],
     // Looks at the whole house from outside.
     "src/chaos": [
@@ -77,7 +79,7 @@ describe("imports", () => {
     ],
     "src/cli.ts": ["src/cli"],
     "src/rank.ts": ["src/config.ts", "src/job", "src/cli", "src/supervisor"],
-    workers: [...bottom, "src/ledger", "src/queue", "src/storage"],
+    workers: [...bottom, "src/ledger", "src/queue", "src/storage", "src/validator"],
   };
   const isShipped = (path: string) => path.startsWith("src/") || path.startsWith("workers/");
 

@@ -9,6 +9,7 @@ import { BlockQueue } from "../src/queue/block-queue.ts";
 import type { StorageNotice } from "../src/storage/healer.ts";
 import { NodeFileOps } from "../src/storage/node-file-ops.ts";
 import { StorageService } from "../src/storage/storage-service.ts";
+import { ValidatedStorage } from "../src/validator/client.ts";
 
 /** comlink keeps no error classes: code, exit code and data travel as fields of the message. */
 function carry(error: unknown): never {
@@ -21,10 +22,15 @@ function carry(error: unknown): never {
   throw new Error(JSON.stringify(fields));
 }
 
-let service: StorageService | undefined;
+let service: StorageService | ValidatedStorage | undefined;
 
 Comlink.expose({
-  attach(incomingShared: SharedArrayBuffer, onNotice: (notice: StorageNotice) => void): void {
+  /** `validator`: the socket of the process that alone writes the ledger, where there is one. */
+  attach(
+    incomingShared: SharedArrayBuffer,
+    onNotice: (notice: StorageNotice) => void,
+    validator?: string,
+  ): void {
     const incoming = BlockQueue.attach(incomingShared);
     const blocks = {
       block(slot: number): Uint8Array {
@@ -32,12 +38,11 @@ Comlink.expose({
         return incoming.fifo.bytes.subarray(at, at + incoming.messageLength(slot));
       },
     };
-    service = new StorageService({
-      ops: new NodeFileOps(),
-      now: () => performance.now(),
-      blocks,
-      onNotice,
-    });
+    const world = { ops: new NodeFileOps(), now: () => performance.now(), blocks };
+    service =
+      validator === undefined
+        ? new StorageService({ ...world, onNotice })
+        : new ValidatedStorage({ ...world, path: validator });
   },
   async call(method: string, args: unknown[]): Promise<unknown> {
     try {

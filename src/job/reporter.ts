@@ -38,6 +38,11 @@ export interface JobResult {
   readonly ranks: readonly RankReport[];
 }
 
+const AUTHENTICATION = {
+  majority: "HMAC-SHA256 under the epoch's session key; records signed with Ed25519",
+  byzantine: "Ed25519 under every proposal, vote and record, and HMAC-SHA256 around them",
+};
+
 const log = logger("job");
 
 export class Reporter {
@@ -128,7 +133,7 @@ export class Reporter {
       chainId: Buffer.from(chain.chainId).toString("hex"),
       difficulty: chain.genesis.difficulty,
       blockTransactions: settings.blockTransactions,
-      authentication: "HMAC-SHA256 under the epoch's session key; records signed with Ed25519",
+      authentication: AUTHENTICATION[chain.genesis.quorum],
       synced: true,
     };
     this.line({ type: "started", facts: this.facts });

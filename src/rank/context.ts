@@ -167,6 +167,8 @@ export interface RankShared {
   readonly counters: RankCounters;
   readonly misdeeds: Misdeeds;
   readonly convictions: Convictions;
+  /** Process → for so long it has to ask for a SEAL that nobody else sees a reason for, ms. */
+  readonly sealPatience: Map<number, number>;
   /** Segment → hash of the record before its first: what folding starts from. */
   readonly segmentParents: Map<number, Uint8Array>;
   /** Numbers of checks by the pool, never used twice: an epoch may end while one is under way. */

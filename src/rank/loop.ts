@@ -115,6 +115,7 @@ export class RankLoop {
         onAlert: (alert) => events.onAlert(alert),
       }),
       convictions: new Convictions(parts),
+      sealPatience: new Map(),
       segmentParents: new Map(),
       tickets: { next: 1 },
       partial: () => this.demand.oldestIsDue(),

@@ -22,6 +22,7 @@ export function nextMembers(
     incarnation: member.incarnation,
     publicKey: member.publicKey,
     host: member.host,
+    former: { rank: member.rank, certificate: member.certificate },
   }));
 }
 

@@ -62,7 +62,8 @@ export class Reception {
   private readonly hints: LogHints;
   /** By member: what no honest one sends. */
   private readonly offences: Uint32Array;
-  private readonly sealPullers = new Set<number>();
+  /** Who has asked for a SEAL, and since when. */
+  private readonly sealPullers = new Map<number, number>();
   private readonly stoppers = new Set<number>();
   /** By round: who asked for votes at once. */
   private readonly forcers = new Map<number, Set<number>>();
@@ -223,11 +224,11 @@ export class Reception {
 
   /**
    * Whoever answers is frozen, so in a byzantine epoch one liar must not have it its way: this rank
-   * sees a reason for a SEAL itself, or f+1 members do.
+   * sees a reason for a SEAL itself, or f+1 members do, or one has asked for it for long.
    */
   private takeSealPull(from: number, pull: SealPull): void {
-    const { core, emit, signing, session } = this.rank;
-    this.sealPullers.add(from);
+    const { core, emit, signing, session, clock } = this.rank;
+    if (!this.sealPullers.has(from)) this.sealPullers.set(from, clock.now());
     const agreed = this.sealPullers.size > liarsMax(session.ranks, "byzantine");
     const suspected = (rank: number) => this.monitoring.suspects.includes(rank);
     const justified =
@@ -235,9 +236,25 @@ export class Reception {
       core.isFrozen ||
       agreed ||
       (pull.evict.length > 0 && pull.evict.every(suspected)) ||
-      this.to.wantsSeal(pull);
+      this.to.wantsSeal(pull) ||
+      this.insists(from);
     if (justified) emit({ type: "seal-pull", from, pull });
     else this.drop("SEAL_WITHOUT_REASON");
+  }
+
+  /**
+   * It froze for reasons of its own, deaf for a while perhaps, and only a SEAL thaws it. Each time it
+   * has to wait for twice as long: a liar brings few epochs to their end.
+   */
+  private insists(from: number): boolean {
+    const { clock, session, settings, sealPatience } = this.rank;
+    const process = session.process(from);
+    const since = this.sealPullers.get(from) ?? clock.now();
+    if (process === undefined) return false;
+    const patienceMs = sealPatience.get(process) ?? settings.monitoring.evictMs;
+    if (clock.now() - since < patienceMs) return false;
+    sealPatience.set(process, 2 * patienceMs);
+    return true;
   }
 
   /**

@@ -46,7 +46,8 @@ export interface Identity {
   readonly cardBytes: Uint8Array;
 }
 
-interface Drawn {
+/** What is drawn for a participation, and where it runs. */
+export interface Drawn {
   incarnation: Uint8Array;
   process: number;
   host: string;

@@ -2,14 +2,14 @@
  * From nothing to a running rank: opens the ledger directory, replays it, forms the epoch and
  * starts the loop. The order matters: rank 0 makes the ledger before the others look for it.
  */
-import { randomBytes } from "node:crypto";
+import { type KeyObject, randomBytes } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { toHex } from "../base/bytes.ts";
 import type { RankConfig } from "../config.ts";
 import type { Chain } from "../ledger/chain.ts";
-import { createGenesis, parseGenesis } from "../ledger/genesis.ts";
-import { generateSigningKey } from "../ledger/keys.ts";
+import { createGenesis, type Genesis, parseGenesis } from "../ledger/genesis.ts";
+import { generateSigningKey, signMessage } from "../ledger/keys.ts";
 import { createLedgerKeyFile, ledgerKeyPath, loadLedgerKey } from "../ledger/ledger-key.ts";
 import { BLOCK_TXNS_MAX, MESSAGE_BYTES_MAX, RECORD_BYTES_MAX } from "../limits.ts";
 import { openProcWatch, ownProcess } from "../monitor/proc-watch.ts";
@@ -21,8 +21,9 @@ import { reserveBytesFor } from "../storage/reserve.ts";
 import type { LedgerStorage, Opened } from "../storage/storage-service.ts";
 import { openMpiTransport } from "../transport/mpi.ts";
 import type { Transport } from "../transport/transport.ts";
+import { proofMessage } from "../validator/wire.ts";
 import { writeAs } from "./author.ts";
-import { KeyAuthority } from "./authority.ts";
+import { KeyAuthority, ValidatorAuthority } from "./authority.ts";
 import { DEFAULT_SETTINGS, type RankEvents, type RankSettings } from "./context.ts";
 import { formEpoch } from "./epoch.ts";
 import { concerns, FaultyPool, parseFault } from "./fault-injection.ts";
@@ -30,7 +31,7 @@ import { Handshake } from "./handshake.ts";
 import { RankLoop } from "./loop.ts";
 import { openTogether, replayLedger } from "./opening.ts";
 import type { Clock } from "./ports.ts";
-import { drawIdentity, type Identity, Roster } from "./roster.ts";
+import { type Drawn, drawIdentity, type Identity, Roster, requestIdentity } from "./roster.ts";
 import { ThreadPool } from "./thread-pool.ts";
 import { WriterThread } from "./writer-thread.ts";
 
@@ -81,8 +82,11 @@ export async function startRank(
 ): Promise<RunningRank> {
   const handshake = new Handshake(transport, START_TIMEOUT_MS);
   const queues = createQueues(transport.size);
-  const storage = new WriterThread(queues.incoming, hooks.onFailure, (notice) =>
-    hooks.events.onAlert(notice),
+  const storage = new WriterThread(
+    queues.incoming,
+    hooks.onFailure,
+    (notice) => hooks.events.onAlert(notice),
+    config.validator && resolve(config.validator),
   );
   const incarnation = new Uint8Array(randomBytes(8));
   const directory = {
@@ -100,16 +104,20 @@ export async function startRank(
         openNext: () => storage.open(directory),
       });
   const genesis = parseGenesis(opened.genesis, `${config.ledger}/genesis`);
-  const keyPath = config.ledgerKey ?? ledgerKeyPath(genesis.chainId, process.env);
-  const ledgerKey = loadLedgerKey(keyPath, genesis.ledgerKey);
-  const authority = new KeyAuthority(ledgerKey, genesis.chainId);
+  const ledgerKey = config.validator === undefined ? loadKey(config, genesis) : undefined;
+  const authority =
+    ledgerKey === undefined
+      ? new ValidatorAuthority(storage)
+      : new KeyAuthority(ledgerKey, genesis.chainId);
   const chain = await replayLedger(genesis, storage);
   const draw = async (drawn: Uint8Array): Promise<Identity> => {
     const { chainId } = genesis;
     const { rank, host } = transport;
-    const mark = ownProcess();
-    const place = { process: rank, host, mark, chainId, ledgerKey };
-    const identity = drawIdentity({ incarnation: drawn, ...place });
+    const place = { incarnation: drawn, process: rank, host, mark: ownProcess(), chainId };
+    const identity =
+      ledgerKey === undefined
+        ? await askIdentity(storage, place)
+        : drawIdentity({ ...place, ledgerKey });
     await writeAs(storage, identity, { rank, ledgerKey });
     return identity;
   };
@@ -161,6 +169,22 @@ export async function startRank(
     for (const { from, bytes } of handshake.early.splice(0)) loop.replay(from, bytes);
   }
   return { loop, transport, storage, pool, chain, opened, settings };
+}
+
+function loadKey(config: RankConfig, genesis: Genesis): KeyObject {
+  const path = config.ledgerKey ?? ledgerKeyPath(genesis.chainId, process.env);
+  return loadLedgerKey(path, genesis.ledgerKey);
+}
+
+/** The validator certifies whoever shows that it has the key. */
+function askIdentity(storage: WriterThread, place: Drawn): Promise<Identity> {
+  return requestIdentity({
+    ...place,
+    certify: async (member, { privateKey }) => {
+      const proof = signMessage(privateKey, proofMessage(place.chainId, member));
+      return (await storage.certify([{ ...member, proof }]))[0];
+    },
+  });
 }
 
 /** Untouched memory of a shared buffer costs nothing: sizes are bounds, not what is used. */
@@ -250,6 +274,8 @@ async function openOrCreate(
   storage: LedgerStorage,
   options: { directory: string; incarnation: string; force: boolean },
 ): Promise<Opened> {
+  // Nobody but its validator makes or writes such a ledger.
+  if (config.validator !== undefined) return storage.open(options);
   const unique = `${options.incarnation}-0`;
   const place = await preflight(new NodeFileOps(), resolve(config.ledger), { ...options, unique });
   if (place.isLedger || !config.create) return storage.open(options);
@@ -262,6 +288,7 @@ async function openOrCreate(
       storageDifficulty: config.storageDifficulty,
       blockTransactionsMax: BLOCK_TXNS_MAX,
       supply: config.supply,
+      quorum: config.quorum,
     },
     ledgerKey,
   );

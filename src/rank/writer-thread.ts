@@ -5,7 +5,9 @@
  */
 import * as Comlink from "comlink";
 import { BaashError, type ExitCode } from "../base/errors.ts";
+import type { Member } from "../ledger/settlement.ts";
 import type { BlockQueue } from "../queue/block-queue.ts";
+import type { Certifiable } from "../storage/certifiable.ts";
 import type { CheckpointHead } from "../storage/checkpoint-head.ts";
 import type { StorageNotice } from "../storage/healer.ts";
 import { type Call, HealthWatch, type StorageHealth } from "../storage/health.ts";
@@ -31,7 +33,11 @@ const LONG_READ: Call = { access: "read", isLong: true };
 const LONG_WRITE: Call = { access: "write", isLong: true };
 
 interface WriterWorker {
-  attach(incoming: SharedArrayBuffer, onNotice: (notice: StorageNotice) => void): void;
+  attach(
+    incoming: SharedArrayBuffer,
+    onNotice: (notice: StorageNotice) => void,
+    validator?: string,
+  ): void;
   call(method: string, args: unknown[]): unknown;
   recover(
     onSnapshot: (head: CheckpointHead, payload: Uint8Array) => boolean | Promise<boolean>,
@@ -63,18 +69,22 @@ export class WriterThread implements LedgerStorage {
   private readonly ready: Promise<void>;
   private readonly healthWatch = new HealthWatch(() => performance.now());
 
-  /** `onNotice` hears what storage repaired, and the like: a person should know. */
+  /**
+   * `onNotice` hears what storage repaired, and the like: a person should know. `validator`: the
+   * socket of the process that alone writes the ledger, where there is one.
+   */
   constructor(
     incoming: BlockQueue,
     onFailure: (error: unknown) => void,
     onNotice: (notice: StorageNotice) => void = () => {},
+    validator?: string,
   ) {
     const url = new URL("../../workers/writer-worker.ts", import.meta.url);
     this.worker = new Worker(url, { name: "writer-worker" });
     this.worker.onerror = (event) =>
       onFailure(new BaashError("WORKER_DIED", `The writer-worker died: ${event.message}`));
     this.remote = Comlink.wrap<WriterWorker>(this.worker);
-    this.ready = this.remote.attach(incoming.shared, Comlink.proxy(onNotice));
+    this.ready = this.remote.attach(incoming.shared, Comlink.proxy(onNotice), validator);
   }
 
   private call<T>(kind: Call, method: keyof LedgerStorage, ...args: unknown[]): Promise<T> {
@@ -137,6 +147,18 @@ export class WriterThread implements LedgerStorage {
   }
   storeEvidence(name: string, bytes: Uint8Array): Promise<string> {
     return this.call(WRITE, "storeEvidence", name, bytes);
+  }
+
+  /** Where there is a validator: it holds the ledger key. */
+  certify(members: readonly Certifiable[]): Promise<readonly Member[]> {
+    return this.call(WRITE, "certify", members);
+  }
+  signRestart(
+    epoch: Uint8Array,
+    parent: Uint8Array,
+    members: readonly Member[],
+  ): Promise<Uint8Array> {
+    return this.call(WRITE, "signRestart", epoch, parent, members);
   }
 
   async health(): Promise<StorageHealth> {

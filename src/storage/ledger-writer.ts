@@ -10,8 +10,10 @@ import { signMessage } from "../ledger/keys.ts";
 import {
   type EncodedRecord,
   encodeRecord,
+  RECORD_HEADER_BYTES,
   type RecordFields,
   type RecordKind,
+  recordHash,
 } from "../ledger/record.ts";
 import {
   encodeNoop,
@@ -63,6 +65,8 @@ export interface RecordDraft {
   /** May take of the room in reserve as SEAL, INTENT and NOOP do: what a clean stop drains. */
   readonly urgent?: boolean;
 }
+
+type Placed = Pick<RecordDraft, "slot" | "prevHash" | "kind" | "urgent">;
 
 /** Without these nobody is evicted, no newcomer refuted, no ledger closed. */
 const MEMBERSHIP: ReadonlySet<RecordKind> = new Set(["SEAL", "INTENT", "NOOP"]);
@@ -131,11 +135,21 @@ export class LedgerWriter {
     this.now = options.now;
   }
 
-  async append(draft: RecordDraft): Promise<AppendResult> {
+  append(draft: RecordDraft): Promise<AppendResult> {
+    return this.appendEncoded(encodeDraft(this.author, this.blocks, draft), draft);
+  }
+
+  /** A record that somebody else has signed, whole. */
+  appendWhole(bytes: Uint8Array, place: { slot: number; prevHash: Uint8Array; kind: RecordKind }) {
+    const header = bytes.subarray(0, RECORD_HEADER_BYTES);
+    const record = { hash: recordHash(bytes), header, parts: [bytes], length: bytes.length };
+    return this.appendEncoded(record, place);
+  }
+
+  private async appendEncoded(record: EncodedRecord, draft: Placed): Promise<AppendResult> {
     const started = this.now();
     const { slot, prevHash } = draft;
     this.noteHead(slot, prevHash);
-    const record = this.encode(draft);
     // Before the link: should the file be damaged as soon as it is there, these are its bytes.
     this.cache.keep({ slot, hash: record.hash }, record.parts);
     const result = await this.appendWithReserve(record, draft);
@@ -167,7 +181,7 @@ export class LedgerWriter {
     return found?.bytes;
   }
 
-  private async appendWithReserve(record: EncodedRecord, draft: RecordDraft): Promise<Appended> {
+  private async appendWithReserve(record: EncodedRecord, draft: Placed): Promise<Appended> {
     const { slot, prevHash } = draft;
     const isUrgent = draft.urgent === true || MEMBERSHIP.has(draft.kind);
     for (let foreign = 0; ; ) {
@@ -198,47 +212,51 @@ export class LedgerWriter {
   private noteHead(slot: number, prevHash: Uint8Array): void {
     if (slot > 0) this.log.noteSynced({ slot: slot - 1, hash: prevHash });
   }
+}
 
-  private encode(draft: RecordDraft): EncodedRecord {
-    const { author } = this;
-    const fields: RecordFields = {
-      kind: draft.kind,
-      puzzleBits: draft.kind === "STORAGE" ? author.storageDifficulty : 0,
-      slot: draft.slot,
-      chainId: author.chainId,
-      prevHash: draft.prevHash,
-      epoch: draft.epoch,
-      firstRound: draft.firstRound,
-      lastRound: draft.lastRound,
-      authorRank: draft.authorRank ?? author.rank,
-      authorIncarnation: author.incarnation,
-      creationTime: draft.creationTime,
-      heightBefore: draft.heightBefore,
-    };
-    const sign = (message: Uint8Array) => signMessage(author.privateKey, message);
-    return encodeRecord(fields, this.payload(draft), sign);
-  }
+/** The record that a draft becomes under its author's signature; a STORAGE record is mined here. */
+export function encodeDraft(
+  author: Author,
+  blocks: BlockSource,
+  draft: RecordDraft,
+): EncodedRecord {
+  const fields: RecordFields = {
+    kind: draft.kind,
+    puzzleBits: draft.kind === "STORAGE" ? author.storageDifficulty : 0,
+    slot: draft.slot,
+    chainId: author.chainId,
+    prevHash: draft.prevHash,
+    epoch: draft.epoch,
+    firstRound: draft.firstRound,
+    lastRound: draft.lastRound,
+    authorRank: draft.authorRank ?? author.rank,
+    authorIncarnation: author.incarnation,
+    creationTime: draft.creationTime,
+    heightBefore: draft.heightBefore,
+  };
+  const sign = (message: Uint8Array) => signMessage(author.privateKey, message);
+  return encodeRecord(fields, payloadOf(draft, blocks), sign);
+}
 
-  private payload(draft: RecordDraft): PayloadParts {
-    if (draft.payload !== undefined) {
-      return { parts: [draft.payload], length: draft.payload.length };
-    }
-    if (draft.kind === "NOOP") return encodeNoop();
-    const rounds = draft.rounds.map((round) => ({
-      ...round,
-      proposals: round.proposals.map(({ rank, header, slots }) => ({
-        rank,
-        header,
-        blocks: slots.map((slot) => this.blocks.block(slot)),
-      })),
-    }));
-    if (draft.seal === undefined) return encodeSettlement(rounds);
-    const { members, answers, signedAnswers } = draft.seal;
-    return encodeSeal({
-      members: [...members],
-      rounds,
-      answers: [...answers],
-      ...(signedAnswers && { signedAnswers: [...signedAnswers] }),
-    });
+function payloadOf(draft: RecordDraft, blocks: BlockSource): PayloadParts {
+  if (draft.payload !== undefined) {
+    return { parts: [draft.payload], length: draft.payload.length };
   }
+  if (draft.kind === "NOOP") return encodeNoop();
+  const rounds = draft.rounds.map((round) => ({
+    ...round,
+    proposals: round.proposals.map(({ rank, header, slots }) => ({
+      rank,
+      header,
+      blocks: slots.map((slot) => blocks.block(slot)),
+    })),
+  }));
+  if (draft.seal === undefined) return encodeSettlement(rounds);
+  const { members, answers, signedAnswers } = draft.seal;
+  return encodeSeal({
+    members: [...members],
+    rounds,
+    answers: [...answers],
+    ...(signedAnswers && { signedAnswers: [...signedAnswers] }),
+  });
 }

@@ -38,6 +38,9 @@ const REACTIONS: Readonly<Record<string, Reaction>> = {
   STORAGE_UNKNOWN: "withhold",
   STORAGE_DAMAGED: "repair",
   STORAGE_KEPT_ENOUGH: "drop",
+  // What a storage validator says no to: it judged bytes of this rank, and linked nothing.
+  ...{ RECORD_REFUSED: "wait", NOT_CERTIFIED: "wait", CONVICTED: "wait", INTERNAL: "wait" },
+  TOO_MANY_NEWCOMERS: "wait",
 };
 
 /** A code that is not known here, a broken assertion among them, stops. */

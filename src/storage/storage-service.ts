@@ -5,12 +5,13 @@
  */
 import { createPrivateKey } from "node:crypto";
 import { toHex } from "../base/bytes.ts";
-import { BaashError, EXIT, errorCode } from "../base/errors.ts";
+import { BaashError, errorCode } from "../base/errors.ts";
 import { parseGenesis } from "../ledger/genesis.ts";
 import { signMessage, verifySignature } from "../ledger/keys.ts";
-import { checkRecordBytes, recordHash } from "../ledger/record.ts";
-import { VERDICT, verdictName } from "../ledger/verdict.ts";
+import type { RecordKind } from "../ledger/record.ts";
+import type { Member } from "../ledger/settlement.ts";
 import { SEGMENT_RECORDS } from "../limits.ts";
+import type { Certifiable } from "./certifiable.ts";
 import type { CheckpointHead } from "./checkpoint-head.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { cleanTemps } from "./cleaning.ts";
@@ -27,6 +28,7 @@ import {
   type WriterCounters,
 } from "./ledger-writer.ts";
 import { type LedgerParts, openParts } from "./open-ledger.ts";
+import { judgeRecordFile as judge } from "./record-judge.ts";
 import { recover } from "./recovery.ts";
 import type { KnownRecord } from "./repair.ts";
 import type { Reserve } from "./reserve.ts";
@@ -118,22 +120,16 @@ export interface LedgerStorage {
   /** Keeps a proof. Answers the path. */
   storeEvidence(name: string, bytes: Uint8Array): Promise<string>;
   health(): Promise<StorageHealth>;
+  /** Where a storage validator holds the ledger key: its certificates for these members. */
+  certify?(members: readonly Certifiable[]): Promise<readonly Member[]>;
+  /** The same: its signature under a newcomer's SEAL (`restartMessage`). */
+  signRestart?(
+    epoch: Uint8Array,
+    parent: Uint8Array,
+    members: readonly Member[],
+  ): Promise<Uint8Array>;
   /** Gives back what is held in reserve: nothing is written after it. */
   close(): Promise<void>;
-}
-
-/** The storage's own look at a record: is it intact, and is it what its name says. */
-function judge(bytes: Uint8Array, place: { slot: number; prevHash: Uint8Array }) {
-  const verdict = checkRecordBytes(bytes, 0, bytes.length, place);
-  if (verdict === VERDICT.OK) return { intact: true as const, hash: recordHash(bytes) };
-  if (verdict === VERDICT.UNKNOWN_VERSION) {
-    throw new BaashError(
-      "RECORD_VERSION",
-      `The record of slot ${place.slot} has a version that this program does not know. Use the program that wrote it, or a newer one.`,
-      { exitCode: EXIT.configuration, data: { slot: place.slot } },
-    );
-  }
-  return { intact: false as const, byte: 0, reason: verdictName(verdict) };
 }
 
 const READ: Call = { access: "read" };
@@ -235,6 +231,15 @@ export class StorageService implements LedgerStorage {
       if (!reserve.isWhole) this.restore(reserve);
       return result;
     });
+  }
+
+  /** A record that its author has signed, whole: judged by the caller. */
+  appendWhole(
+    bytes: Uint8Array,
+    place: { slot: number; prevHash: Uint8Array; kind: RecordKind },
+  ): Promise<AppendResult> {
+    const writer = opened(this.writer);
+    return this.run(WRITE, async () => await writer.appendWhole(bytes, place));
   }
 
   child(slot: number, prevHash: Uint8Array): Promise<Uint8Array | undefined> {

@@ -127,7 +127,8 @@ export class LiarsWorld {
       wall: () => clock.wall(),
     });
     const shared = { plan, clock, disk, trace, checkers, users, ways, presence, ledgerKey };
-    this.world = { ...shared, processes: [], genesisBytes: bytes, faulty: false, fail };
+    const nothing = { processes: [], rotten: new Map(), faulty: false };
+    this.world = { ...shared, ...nothing, genesisBytes: bytes, fail };
     this.liarNames = new Set(liars.map((rank) => `${JOB}.${rank}`));
   }
 

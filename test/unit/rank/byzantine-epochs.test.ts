@@ -1,5 +1,10 @@
-/** A byzantine ledger under the faults that a majority ledger survives, without any liar. */
+/**
+ * A byzantine ledger under the faults that a majority ledger survives, without any liar; and a majority
+ * ledger, in which nothing of all that is there.
+ */
 import { expect, test } from "bun:test";
+import { decodeProposal } from "../../../src/ledger/proposal.ts";
+import { decodeVote, ENVELOPE_BYTES, MESSAGE } from "../../../src/rank/envelope.ts";
 import { type LiarsOptions, LiarsWorld } from "../../support/liars-world.ts";
 
 const TIMEOUT_MS = 60_000;
@@ -80,6 +85,49 @@ test(
     });
     expect(world.oracle.records.map(({ kind }) => kind)).toContain("INTENT");
     expect(sizes(world)).toEqual([4, 4, 0]);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "a majority ledger bears no signature but those of its records and certificates",
+  async () => {
+    let [votes, proposals, rounds] = [0, 0, 0];
+    const world = await worldOf({
+      quorum: "majority",
+      meanwhile: ({ job, clock }) => {
+        clock.after(150, () => job.crash(1, false));
+        for (const { transport, loop } of job.ranks) {
+          const { storage } = loop!.shared;
+          expect(loop!.context!.signing).toBeUndefined();
+          const append = storage.append.bind(storage);
+          storage.append = (draft) => {
+            rounds += draft.rounds.length;
+            for (const round of draft.rounds)
+              for (const group of round.votes) expect("signatures" in group).toBe(false);
+            expect(draft.seal?.signedAnswers).toBeUndefined();
+            return append(draft);
+          };
+          const send = transport.sendMany.bind(transport);
+          transport.sendMany = (to, bytes) => {
+            const body = bytes.subarray(ENVELOPE_BYTES);
+            if (bytes[0] === MESSAGE.vote) {
+              votes++;
+              expect(decodeVote(body, loop!.context!.session.ranks)!.signature).toBeUndefined();
+            }
+            if (bytes[0] === MESSAGE.proposal) {
+              proposals++;
+              // To its last byte: nothing comes behind it.
+              expect(decodeProposal(body).ok).toBe(true);
+            }
+            send(to, bytes);
+          };
+        }
+      },
+      settings,
+    });
+    expect(Math.min(votes, proposals, rounds)).toBeGreaterThan(5);
+    expect(sizes(world).at(-2)).toBe(3);
   },
   TIMEOUT_MS,
 );
