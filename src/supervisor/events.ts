@@ -42,6 +42,8 @@ export function sentenceOf(event: SupervisorEvent): string {
       return `the job died: ${stripped(event.why)} (code ${event.exitCode}); a new one starts in ${seconds(event.restartMs)}`;
     case "busy":
       return `${stripped(event.why)}; the next try is in ${seconds(event.againMs)}`;
+    case "incomplete":
+      return `${counted(event.processes, "rank")} ended before the job served, and MPI starts with all or not at all: ends the others`;
     case "stopping":
       return `${event.by}: stops; what was accepted becomes final within ${seconds(event.drainMs)} (a second signal ends the job)`;
     case "ending":

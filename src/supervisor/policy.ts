@@ -27,6 +27,8 @@ export interface PolicyOptions {
   readonly drainMs: number;
   /** Given to the launcher to end its ranks; then all is killed, again and again. */
   readonly endMs: number;
+  /** A job of which a rank has ended before it served: given to the others to end by themselves. */
+  readonly incompleteMs: number;
   /** A ledger in use is waited for. */
   readonly wait: boolean;
 }
@@ -40,6 +42,7 @@ export const DEFAULT_POLICY: PolicyOptions = {
   crashWindowMs: 30 * 60_000,
   drainMs: 60_000,
   endMs: 5000,
+  incompleteMs: 5000,
   wait: false,
 };
 
@@ -52,6 +55,8 @@ export type PolicyInput =
   | { type: "begin" }
   /** What the ranks wrote into their status file. */
   | { type: "status"; state: string; settledRound: number }
+  /** So many ranks are missing on this host, now. */
+  | { type: "missing"; processes: number }
   /** The launcher and everything that it started are gone. */
   | { type: "ended"; end: JobEnd }
   /** Somebody wants it to stop; a second time: sooner. */
@@ -71,6 +76,7 @@ export type PolicyEffect =
 export type PolicyEvent =
   | { kind: "died"; why: string; exitCode: ExitCode; deaths: number; restartMs: number }
   | { kind: "busy"; why: string; againMs: number }
+  | { kind: "incomplete"; processes: number }
   | { kind: "stopping"; by: string; drainMs: number }
   | { kind: "ending"; why: "deadline" | "signal" }
   | { kind: "killing"; why: "deadline" | "signal" }
@@ -95,6 +101,7 @@ export class Policy {
   /** Of the job under way: since when it serves, and what was settled then. */
   private servesSince: number | undefined;
   private settledAtStart = 0;
+  private missing = 0;
   private backoffMs: number;
   private busyMs: number;
   /** Times of deaths without a settled round between them. */
@@ -126,6 +133,8 @@ export class Policy {
         return this.launch();
       case "status":
         return this.onStatus(input.state, input.settledRound, now);
+      case "missing":
+        return this.onMissing(input.processes, now);
       case "ended":
         return this.onEnded(input.end, now);
       case "stop":
@@ -148,9 +157,18 @@ export class Policy {
     if (state === "running" && this.servesSince === undefined) {
       this.servesSince = now;
       this.settledAtStart = settledRound;
+      if (this.phase === "running") this.deadline = Number.POSITIVE_INFINITY;
     }
     // The records by which a job starts are no progress: each try links them.
     if (this.servesSince !== undefined && settledRound > this.settledAtStart) this.deaths = [];
+  }
+
+  /** MPI starts with all or not at all: the others would wait for minutes. Mostly they end as well. */
+  private onMissing(processes: number, now: number): void {
+    if (this.phase !== "running" || this.servesSince !== undefined) return;
+    if (processes === 0) this.deadline = Number.POSITIVE_INFINITY;
+    else this.deadline = Math.min(this.deadline, now + this.options.incompleteMs);
+    this.missing = processes;
   }
 
   private onEnded(end: JobEnd, now: number): void {
@@ -245,8 +263,15 @@ export class Policy {
   private onTick(now: number): void {
     if (now >= this.deadline) {
       if (this.phase === "pausing") this.launch();
+      else if (this.phase === "running") this.killIncomplete(now);
       else if (STOPPING.includes(this.phase)) this.escalate("deadline", now);
     } else if (now >= this.askAgainAt) this.ask(now);
+  }
+
+  private killIncomplete(now: number): void {
+    this.deadline = now + this.options.endMs;
+    const event: PolicyEvent = { kind: "incomplete", processes: this.missing };
+    this.effects.push({ type: "say", event }, { type: "signal", signal: "SIGKILL" });
   }
 
   /** The job ended after a stop was asked: it never starts again. */

@@ -4,7 +4,7 @@
  * are found. Ranks on other hosts end by themselves when their launcher does.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 const GONE_POLL_MS = 20;
 const GONE_MAX_MS = 2000;
@@ -17,6 +17,36 @@ export function processesOf(session: number): number[] {
     if (Number.isInteger(pid) && sessionOf(pid) === session) found.push(pid);
   }
   return found;
+}
+
+/** How many ranks a launcher of MPI starts on one host, in each rank's environment. */
+const RANKS_HERE = /(?:^|\0)(?:OMPI_COMM_WORLD_LOCAL_SIZE|MPI_LOCALNRANKS)=(\d+)(?:\0|$)/;
+
+/**
+ * The ranks of a session, and how many there should be; undefined: no launcher says. Only who runs
+ * this very program is a rank: not the launcher, nor what is about to become one.
+ */
+export function ranksIn(session: number): { pids: number[]; expected: number | undefined } {
+  const pids = processesOf(session).filter((pid) => programOf(pid) === process.execPath);
+  const said = pids.map((pid) => RANKS_HERE.exec(environmentOf(pid))?.[1]);
+  const expected = said.find((count) => count !== undefined);
+  return { pids, expected: expected === undefined ? undefined : Number(expected) };
+}
+
+function programOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`);
+  } catch {
+    return undefined;
+  }
+}
+
+function environmentOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "latin1");
+  } catch {
+    return "";
+  }
 }
 
 function procEntries(): string[] {

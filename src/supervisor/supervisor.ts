@@ -19,7 +19,7 @@ import {
   RANK_PROGRAM,
 } from "./launch.ts";
 import { Policy, type PolicyEffect, type PolicyInput, type PolicyOptions } from "./policy.ts";
-import { Guard, signalProcess, sweep } from "./processes.ts";
+import { Guard, ranksIn, signalProcess, sweep } from "./processes.ts";
 import type { RunDirectory } from "./run-directory.ts";
 
 /** Between two looks at the files of the job. */
@@ -226,12 +226,20 @@ export class Supervisor {
   private look(): void {
     if (this.running === undefined) return;
     for (const follower of this.followers) follower.poll();
+    if (!this.running.served) this.count(this.running);
     if (!this.status.poll()) return;
     const view = this.status.current!;
     if (view.state === "running") this.running.served = this.hasServed = true;
     for (const event of this.statusEvents.take(view)) this.hooks.onEvent(event);
     const settledRound = view.settledRound ?? view.slot ?? 0;
     this.step({ type: "status", state: view.state, settledRound });
+  }
+
+  private count({ child }: Running): void {
+    if (child.pid === undefined) return;
+    const { pids, expected } = ranksIn(child.pid);
+    if (expected === undefined) return;
+    this.step({ type: "missing", processes: Math.max(0, expected - pids.length) });
   }
 
   private onErrorLine(line: string): void {

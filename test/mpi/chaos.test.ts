@@ -1,39 +1,20 @@
 /** scripts/chaos as a user runs it: a real job, a rank that is killed, every promise checked. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EXIT } from "../../src/base/errors.ts";
 import { findDisk } from "../../src/cli/ycsb/places.ts";
+import { CHAOS_TIMEOUT_MS, runChaos } from "./run-chaos.ts";
 
-const PROGRAM = join(import.meta.dir, "../../src/chaos/main.ts");
-const TIMEOUT_MS = 120_000;
 const root = mkdtempSync(join(await findDisk(false), "baash-c-"));
-mkdirSync(join(root, "t"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
-
-async function chaos(...args: string[]) {
-  const child = Bun.spawn([process.execPath, PROGRAM, ...args], {
-    cwd: root,
-    env: { ...process.env, TMPDIR: join(root, "t") },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: TIMEOUT_MS,
-  });
-  const [stdout, stderr, exitCode] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  return { stdout, stderr, exitCode };
-}
 
 describe("four ranks under load, one of them killed", () => {
   test(
     "the three go on: nothing final is lost, nothing doubled; nothing is left behind",
     async () => {
       const flags = ["--ranks", "4", "--kill", "1", "--at", "3", "--seconds", "8", "--rate", "100"];
-      const { stdout, stderr, exitCode } = await chaos(...flags, "--json");
+      const { stdout, stderr, exitCode, temporary } = await runChaos(root, [...flags, "--json"]);
       if (exitCode !== EXIT.ok) throw new Error(`exit ${exitCode}:\n${stderr}${stdout}`);
       const report = JSON.parse(stdout);
       expect(report).toMatchObject({ good: true, gone: 0 });
@@ -58,8 +39,8 @@ describe("four ranks under load, one of them killed", () => {
       expect(stderr).toMatch(/agreed\/s .* 4 ranks, epoch 1/);
       expect(stderr).toMatch(/\* SIGKILL: process \d+ \(pid \d+\)/);
       expect(stderr).toMatch(/agreed\/s .* 3 ranks, epoch 2/);
-      expect(readdirSync(join(root, "t"))).toEqual([]);
+      expect(readdirSync(temporary)).toEqual([]);
     },
-    TIMEOUT_MS,
+    CHAOS_TIMEOUT_MS,
   );
 });

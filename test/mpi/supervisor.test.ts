@@ -6,7 +6,7 @@ import { EXIT } from "../../src/base/errors.ts";
 import { findDisk } from "../../src/cli/ycsb/places.ts";
 import { LedgerClient } from "../../src/client/client.ts";
 import { encodeTransaction } from "../../src/ledger/transaction-object.ts";
-import { processesOf, signalProcess } from "../../src/supervisor/processes.ts";
+import { processesOf, ranksIn, signalProcess } from "../../src/supervisor/processes.ts";
 
 const CLI = join(import.meta.dir, "../../src/cli.ts");
 const TIMEOUT_MS = 60_000;
@@ -246,6 +246,29 @@ describe("baash run", () => {
       const ledger = join(root, "early");
       const run = new Run("early-run", ["-n", "2"], flagsOf(ledger));
       await run.until("started");
+      run.signal("SIGTERM");
+      expect(await run.until("stopped")).toMatchObject({ isClean: true });
+      expect(await run.exited).toBe(EXIT.ok);
+      expect(run.left).toEqual([]);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    "a rank is killed while all start: the others do not wait for it, a new job serves",
+    async () => {
+      const ledger = join(root, "incomplete");
+      const run = new Run("incomplete-run", ["-n", "3"], flagsOf(ledger));
+      await run.until("started");
+      let rank: number | undefined;
+      while (rank === undefined) {
+        await Bun.sleep(5);
+        [rank] = ranksIn(run.launcher).pids;
+      }
+      signalProcess(rank, "SIGKILL");
+      expect(await run.until("incomplete")).toMatchObject({ processes: 1 });
+      expect(await run.until("died")).toMatchObject({ deaths: 1 });
+      expect(await run.until("serves")).toMatchObject({ members: 3 });
       run.signal("SIGTERM");
       expect(await run.until("stopped")).toMatchObject({ isClean: true });
       expect(await run.exited).toBe(EXIT.ok);

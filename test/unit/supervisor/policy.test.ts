@@ -135,6 +135,56 @@ describe("restarts", () => {
   });
 });
 
+describe("a job of which a rank ended before it served", () => {
+  const { incompleteMs, endMs } = DEFAULT_POLICY;
+
+  test("is ended when the others do not end by themselves, and started again", () => {
+    const world = new World();
+    world.pass(100);
+    for (const processes of [1, 1, 2]) {
+      world.step({ type: "missing", processes });
+      world.pass(200);
+    }
+    world.pass(incompleteMs + endMs);
+    expect(world.signals).toEqual([
+      [100 + incompleteMs, "SIGKILL"],
+      [100 + incompleteMs + endMs, "SIGKILL"],
+    ]);
+    expect(world.events[0]).toEqual({ kind: "incomplete", processes: 2 });
+    world.end(endOf({}));
+    world.pass(1000);
+    expect(world.launches).toHaveLength(2);
+    // What was missing in the job before is not held against this one.
+    world.pass(10 * incompleteMs);
+    expect(world.signals).toHaveLength(2);
+  });
+
+  test("is left alone when all are there after all", () => {
+    const world = new World();
+    world.step({ type: "missing", processes: 2 });
+    world.pass(incompleteMs - 1);
+    world.step({ type: "missing", processes: 0 });
+    world.pass(10 * incompleteMs);
+    expect(world.signals).toEqual([]);
+  });
+
+  test("is left alone once it serves, and when a stop was asked it has its time for that", () => {
+    const world = new World();
+    world.step({ type: "missing", processes: 1 });
+    world.step({ type: "status", state: "running", settledRound: 0 });
+    world.step({ type: "missing", processes: 1 });
+    world.pass(10 * incompleteMs);
+    expect(world.signals).toEqual([]);
+
+    const stopped = new World();
+    stopped.step({ type: "missing", processes: 1 });
+    stopped.stop();
+    stopped.step({ type: "missing", processes: 2 });
+    stopped.pass(DEFAULT_POLICY.drainMs - 1);
+    expect(new Set(stopped.signals.map(([, signal]) => signal))).toEqual(new Set(["SIGUSR1"]));
+  });
+});
+
 describe("a crash loop", () => {
   test("ends with the code of the last death, and says how many in how long", () => {
     const world = new World({ crashLimit: 3 });
