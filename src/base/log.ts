@@ -53,12 +53,14 @@ export function startLog(options: LogOptions): { close(): Promise<void> } {
     options.file === undefined ? undefined : createWriteStream(options.file, { flags: "a" });
   let dropped = 0;
   let broken = false;
+  let closed = false;
   out?.on("error", (error) => {
     if (!broken)
       process.stderr.write(`baash: log ${options.file}: ${error.message}; it is off now\n`);
     broken = true;
   });
   const sink = (record: LogRecord) => {
+    if (closed) return;
     const properties = { ...options.fields, ...record.properties };
     if (dropped > 0) Object.assign(properties, { droppedLines: dropped });
     const line = format({ ...record, properties });
@@ -82,6 +84,7 @@ export function startLog(options: LogOptions): { close(): Promise<void> } {
   });
   return {
     async close() {
+      closed = true;
       disposeSync();
       if (out === undefined || broken) return;
       await new Promise<void>((resolve) => out.end(resolve));

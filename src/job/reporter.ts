@@ -96,7 +96,8 @@ export class Reporter {
 
   /** Something that the fault monitor saw or did. */
   event(event: MonitorEvent): void {
-    log.info(event.text, { kind: event.kind, member: event.rank, checkpoint: event.checkpoint });
+    const { kind, rank: member, checkpoint, text: message } = event;
+    log.info("{message}", { kind, member, checkpoint, message });
     this.status?.event(event);
   }
 

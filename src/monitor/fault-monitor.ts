@@ -120,7 +120,7 @@ export class FaultMonitor {
       case "gone":
         return this.bury(input.rank, { kind: "gone", text: "its process has ended", tell: true });
       case "bye": {
-        const text = `says BYE: ${input.reason}`;
+        const text = `says that it ends (${input.reason})`;
         return this.bury(input.rank, { kind: "bye", text, tell: false }); // it told everybody
       }
       case "convicted": {

@@ -273,6 +273,12 @@ export function decodeStatus(body: Uint8Array): Status | undefined {
   return isObjectOrNothing(json) ? { kind: kind as StatusKind, json } : undefined;
 }
 
+/** The code with which the exit routine of a rank says that it ends. */
+export function codeOfBye({ json }: Status): string {
+  const { code } = JSON.parse(json || "{}") as { code?: unknown };
+  return typeof code === "string" && /^[A-Z0-9_]{1,64}$/.test(code) ? code : "no reason given";
+}
+
 /** Whoever takes it parses it without more ado. */
 function isObjectOrNothing(json: string): boolean {
   if (json === "") return true;

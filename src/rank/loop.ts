@@ -23,7 +23,14 @@ import { Convictions } from "./convictions.ts";
 import { Demand } from "./demand.ts";
 import { Draining } from "./draining.ts";
 import { EarlyMessages } from "./early-messages.ts";
-import { ENVELOPE_BYTES, encodeStatus, isAuthentic, MESSAGE, type Status } from "./envelope.ts";
+import {
+  codeOfBye,
+  ENVELOPE_BYTES,
+  encodeStatus,
+  isAuthentic,
+  MESSAGE,
+  type Status,
+} from "./envelope.ts";
 import { type EpochRun, openEpoch } from "./epoch-run.ts";
 import { Healing } from "./healing.ts";
 import { Intake } from "./intake.ts";
@@ -545,7 +552,7 @@ export class RankLoop {
       this.shared.events.onStatus(from, status);
       this.draining.memberDrained(from);
     } else if (status.kind === "bye") {
-      this.epoch?.monitoring.bye(from, status.json);
+      this.epoch?.monitoring.bye(from, codeOfBye(status));
     } else this.shared.events.onStatus(from, status);
   }
 

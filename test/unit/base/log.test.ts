@@ -38,6 +38,20 @@ test("a second start replaces the first, and appends", async () => {
   expect(readFileSync(file, "utf8").trimEnd().split("\n").length).toBe(2);
 });
 
+test("what is said after the end is lost without a word on stderr", () => {
+  const program = `
+    import { logger, startLog } from "${import.meta.dir}/../../../src/base/log.ts";
+    const log = startLog({ level: "info", file: "${join(root, "late.log")}" });
+    logger("job").info("in time");
+    const closed = log.close();
+    logger("job").info("late");
+    await closed;
+    logger("job").info("later");`;
+  const { stderr, exitCode } = Bun.spawnSync([process.execPath, "-e", program]);
+  expect({ exitCode, stderr: stderr.toString() }).toEqual({ exitCode: 0, stderr: "" });
+  expect(readFileSync(join(root, "late.log"), "utf8").split("\n").length).toBe(2);
+});
+
 test("unknown levels are refused with the known ones", () => {
   expect(parseLevel("INFO")).toBe("info");
   expect(() => parseLevel("loud")).toThrow(/use trace, debug, info/);

@@ -160,7 +160,7 @@ describe("a death", () => {
     expect(cluster.evictions[0]).toMatchObject({ by: 0, ranks: [2] });
     const { event } = cluster.events.find(({ by }) => by === 0)!;
     expect(event).toMatchObject({ kind: "bye", checkpoint: "C2", rank: 2 });
-    expect(event.text).toBe("rank 2 on host-2 says BYE: out of memory");
+    expect(event.text).toBe("rank 2 on host-2 says that it ends (out of memory)");
   });
 
   test("is not undone by messages that were under way", () => {

@@ -3,97 +3,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { EXIT } from "../../../src/base/errors.ts";
 import type { JobEnd } from "../../../src/supervisor/job-end.ts";
-import {
-  DEFAULT_POLICY,
-  Policy,
-  type PolicyEffect,
-  type PolicyEvent,
-  type PolicyInput,
-  type PolicyOptions,
-} from "../../../src/supervisor/policy.ts";
-
-const RANKS = 4;
-
-function endOf(part: Partial<JobEnd>): JobEnd {
-  return {
-    ranks: RANKS,
-    served: false,
-    status: undefined,
-    words: [],
-    launcher: { code: 0, signal: null },
-    sentence: undefined,
-    launcherText: undefined,
-    ...part,
-  };
-}
-
-/** All ranks end with this code, by their own words. */
-const told = (code: number) => endOf({ words: Array(RANKS).fill(code), sentence: "the reason." });
-/** SIGKILL to all: Open MPI's mpirun answers 0, nobody says a word. */
-const KILLED = endOf({ served: true });
-const SEALED = endOf({ served: true, words: Array(RANKS).fill(0) });
-
-class World {
-  now = 0;
-  readonly launches: number[] = [];
-  readonly signals: [number, string][] = [];
-  readonly events: PolicyEvent[] = [];
-  exitCode: number | undefined;
-  private readonly policy: Policy;
-
-  constructor(options: Partial<PolicyOptions> = {}) {
-    this.policy = new Policy({ ...DEFAULT_POLICY, ...options });
-    this.step({ type: "begin" });
-  }
-
-  step(input: PolicyInput): void {
-    for (const effect of this.policy.step(input, this.now)) this.take(effect);
-  }
-
-  private take(effect: PolicyEffect): void {
-    if (this.exitCode !== undefined) throw new Error("an effect after the last one");
-    if (effect.type === "launch") this.launches.push(this.now);
-    else if (effect.type === "signal") this.signals.push([this.now, effect.signal]);
-    else if (effect.type === "say") this.events.push(effect.event);
-    else this.exitCode = effect.exitCode;
-  }
-
-  /** Time passes, and the supervisor wakes up when it asked to be woken. */
-  pass(ms: number): void {
-    const until = this.now + ms;
-    for (let next = this.due(); next <= until; next = this.due()) {
-      this.now = next;
-      this.step({ type: "tick" });
-      expect(this.due()).toBeGreaterThan(this.now);
-    }
-    this.now = until;
-  }
-
-  due(): number {
-    return this.policy.nextDeadline();
-  }
-
-  /** The job serves, settles that round, and ends after so long. */
-  live(ms: number, settledRound: number, end = KILLED): void {
-    this.step({ type: "status", state: "starting", settledRound: 0 });
-    this.step({ type: "status", state: "running", settledRound: 100 });
-    this.pass(ms);
-    this.step({ type: "status", state: "running", settledRound: 100 + settledRound });
-    this.end(end);
-  }
-
-  end(end: JobEnd): void {
-    this.step({ type: "ended", end });
-  }
-
-  stop(by = "SIGTERM"): void {
-    this.step({ type: "stop", by });
-  }
-
-  get last(): PolicyEvent {
-    return this.events.at(-1)!;
-  }
-}
+import { DEFAULT_POLICY } from "../../../src/supervisor/policy.ts";
+import { endOf, KILLED, RANKS, SEALED, told, World } from "../../support/supervised-world.ts";
 
 /** Pauses before each launch but the first, when every job ends at once. */
 function pauses(world: World, end: JobEnd, count: number): number[] {
@@ -370,6 +281,7 @@ describe("whatever happens", () => {
     fc.record({ pass: fc.integer({ min: 0, max: 200_000 }) }),
     fc.record({ end: fc.constantFrom(...ends) }),
     fc.record({ state: fc.constantFrom("starting", "running", "draining", "sealing") }),
+    fc.record({ missing: fc.nat(3) }),
     fc.constant({ stop: true }),
   );
 
@@ -386,6 +298,8 @@ describe("whatever happens", () => {
           if ("pass" in each) world.pass(each.pass);
           else if ("state" in each) {
             if (isRunning) world.step({ type: "status", state: each.state, settledRound: 1 });
+          } else if ("missing" in each) {
+            world.step({ type: "missing", processes: each.missing });
           } else if ("end" in each) {
             if (isRunning) {
               ended++;
