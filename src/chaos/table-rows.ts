@@ -6,7 +6,7 @@
 import type { Scenario } from "../simulation/plan.ts";
 
 export type Source =
-  /** A plan of src/chaos/plan.ts; `version` and `ranks: 4` are added. */
+  /** A plan of src/chaos/plan.ts; `version` is added. */
   | { readonly kind: "plan"; readonly plan: object }
   /** Tests of a file whose names match; all that do must pass, and one must match. */
   | {
@@ -25,9 +25,9 @@ export interface Row {
   readonly sources: readonly Source[];
 }
 
-const plan = (seconds: number, events: readonly object[], job: object = {}): Source => ({
+const plan = (seconds: number, events: readonly object[], job: object = {}, ranks = 4): Source => ({
   kind: "plan",
-  plan: { seconds, events, job, load: { rate: 200 } },
+  plan: { ranks, seconds, events, job, load: { rate: 200 } },
 });
 const test = (file: string, name: RegExp): Source => ({
   kind: "test",
@@ -48,6 +48,7 @@ const storage = (fault: string, more: object = {}) => ({
   ...more,
 });
 const kill = (...places: number[]) => ({ do: "kill", at: AT, places });
+const liar = (name: RegExp) => test("unit/rank/liars", name);
 const STORAGE = "unit/storage";
 const LEDGER = "unit/ledger";
 
@@ -83,6 +84,7 @@ export const ROWS: readonly Row[] = [
     id: "8",
     fault: "Whole node",
     sources: [
+      plan(20, [kill(0, 2, 4, 6)], {}, 8),
       test("unit/monitor/deaths", /of a host with half of the members/),
       simulation("eviction"),
     ],
@@ -224,12 +226,17 @@ export const ROWS: readonly Row[] = [
   {
     id: "39",
     fault: "Equivocating proposals",
-    sources: [story("22-equivocation"), test(`${LEDGER}/evidence`, /of two proposals/)],
+    sources: [
+      liar(/^two proposals of a round/),
+      story("22-equivocation"),
+      test(`${LEDGER}/evidence`, /of two proposals/),
+    ],
   },
   {
     id: "40",
     fault: "Double vote",
     sources: [
+      liar(/^two votes of a round/),
       test("unit/consensus/vote", /the first vote of a member stands/),
       test(`${LEDGER}/evidence`, /of two votes/),
     ],
@@ -237,7 +244,10 @@ export const ROWS: readonly Row[] = [
   {
     id: "41",
     fault: "Forged vote",
-    sources: [test("unit/verify/judgement-byzantine", /carries the signature of each voter/)],
+    sources: [
+      liar(/speaks for the others, with signatures/),
+      test("unit/validator/validator", /a vote that its voter did not sign/),
+    ],
   },
   {
     id: "42",
@@ -254,6 +264,7 @@ export const ROWS: readonly Row[] = [
     fault: "Replayed transaction, vote, epoch",
     sources: [
       clientTest("unit/gateway/intake", /the same transaction again has the first receipt/),
+      liar(/says everything again/),
       simulation("corruption"),
     ],
   },
@@ -262,19 +273,28 @@ export const ROWS: readonly Row[] = [
     fault: "Oversize, deep, malformed messages",
     sources: [
       clientTest("unit/gateway/intake", /^bad clients/),
+      liar(/floods them with garbage/),
       test(`${LEDGER}/codec`, /lies about sizes are found/),
     ],
   },
-  { id: "46", fault: "Withheld body", sources: [story("13-too-few-answers")] },
+  {
+    id: "46",
+    fault: "Withheld body",
+    sources: [liar(/hands nothing out/), story("13-too-few-answers")],
+  },
   {
     id: "47",
     fault: "Junk record linked",
-    sources: [test("unit/verify/judgement", /junk between/)],
+    sources: [
+      liar(/writes junk into the log/),
+      test("unit/validator/validator", /junk never reaches the log/),
+      test("mpi/byzantine", /goes past the validator writes nothing/),
+    ],
   },
   {
     id: "48",
     fault: "f liars who always say no",
-    sources: [test("unit/verify/judgement-byzantine", /needs N - f votes/)],
+    sources: [liar(/votes no, always/)],
   },
   {
     id: "49",

@@ -93,7 +93,7 @@ function prove(
 }
 
 async function provePlan(id: string, given: object, makers: Makers): Promise<Proof> {
-  const plan = parsePlan({ version: 1, ranks: 4, ...given }, "table");
+  const plan = parsePlan({ version: 1, ...given }, "table");
   const report = await makers.runPlan(plan);
   const { figures, after, before, notes, connections } = report;
   const { counts, summary } = after;
