@@ -1,11 +1,11 @@
 /**
  * Accepted transactions also go to backup ranks, which propose them if their origin dies before they
- * are final (`propagate: off|backup|all`). What is held here is bounded and forgotten once it is
- * executed; a transaction that both propose takes effect once, as its sequence is used once.
- * A backup that joins later holds what was accepted since. Main thread.
+ * are final (`propagate: off|backup|all`). Both hold them until they are executed or have expired, so
+ * that a backup that joins later is sent them again; what is held is bounded. A transaction that both
+ * propose takes effect once, as its sequence is used once. Main thread.
  */
 import { pack, scanMessagePack, unpackScanned } from "../ledger/codec.ts";
-import { senderOf, sequenceOf, TXN_HEADER_BYTES } from "../ledger/transaction.ts";
+import { lastValidRoundOf, senderOf, sequenceOf, TXN_HEADER_BYTES } from "../ledger/transaction.ts";
 import { VERDICT } from "../ledger/verdict.ts";
 import { INTAKE_BATCH_TXNS_MAX, MESSAGE_BYTES_MAX } from "../limits.ts";
 import type { RankContext, RankShared } from "./context.ts";
@@ -15,6 +15,8 @@ import { MESSAGE } from "./envelope.ts";
 const HELD_BYTES_MAX = 64 << 20;
 /** Between two looks at what is executed meanwhile. */
 const SWEEP_MS = 1000;
+/** Of one message that brings a new backup up to date. */
+const AGAIN_BYTES_MAX = 4 << 20;
 const LIMITS = { depthMax: 2, itemsMax: INTAKE_BATCH_TXNS_MAX + 1, bytesMax: MESSAGE_BYTES_MAX };
 
 export class Propagation {
@@ -25,7 +27,9 @@ export class Propagation {
   private sweeping = false;
   private context: RankContext | undefined;
   private send: ((to: readonly number[], type: number, body: Uint8Array) => void) | undefined;
-  readonly counters = { sent: 0, held: 0, adopted: 0, forgotten: 0 };
+  /** Backups of this rank, by process: they hold what it has accepted. */
+  private backups: readonly number[] = [];
+  readonly counters = { sent: 0, sentAgain: 0, held: 0, adopted: 0, forgotten: 0 };
 
   constructor(shared: RankShared) {
     this.shared = shared;
@@ -43,7 +47,18 @@ export class Propagation {
   ): void {
     this.context = context;
     this.send = send;
+    const before = this.backups;
+    const { session } = context;
+    const members = this.on ? this.backupMembers(context) : [];
+    this.backups = session.processesOf(members);
+    const fresh = members.filter((member) => !before.includes(session.process(member) ?? -1));
+    if (fresh.length > 0) this.sendAgain(fresh);
     for (const process of left) this.adopt(process);
+  }
+
+  private backupMembers({ session, settings }: RankContext): readonly number[] {
+    if (settings.propagate === "all" || session.others.length === 0) return session.others;
+    return [(session.self + 1) % session.ranks];
   }
 
   left(): void {
@@ -53,13 +68,31 @@ export class Propagation {
   /** This rank has accepted these; they go out before they are proposed. */
   accepted(transactions: readonly Uint8Array[]): void {
     const { context } = this;
-    if (context === undefined || transactions.length === 0) return;
-    const { session, settings } = context;
-    if (session.others.length === 0) return;
-    const next = (session.self + 1) % session.ranks;
-    const to = settings.propagate === "all" ? session.others : [next];
+    if (transactions.length === 0) return;
+    this.hold(this.shared.transport.rank, transactions);
+    if (context === undefined || context.session.others.length === 0) return; // sent in the next epoch
     this.counters.sent += transactions.length;
-    this.send!(to, MESSAGE.propagate, pack([...transactions]));
+    this.send!(this.backupMembers(context), MESSAGE.propagate, pack([...transactions]));
+  }
+
+  /** What this rank has accepted, to members that were no backups of it. */
+  private sendAgain(to: readonly number[]): void {
+    const held = this.held.get(this.shared.transport.rank) ?? [];
+    let batch: Uint8Array[] = [];
+    let bytes = 0;
+    const flush = () => {
+      if (batch.length > 0) this.send!(to, MESSAGE.propagate, pack(batch));
+      this.counters.sentAgain += batch.length;
+      batch = [];
+      bytes = 0;
+    };
+    for (const transaction of held) {
+      if (this.isOver(transaction)) continue;
+      batch.push(transaction);
+      bytes += transaction.length;
+      if (batch.length === INTAKE_BATCH_TXNS_MAX || bytes >= AGAIN_BYTES_MAX) flush();
+    }
+    flush();
   }
 
   /** Accepted by `member`. False when malformed. */
@@ -71,16 +104,23 @@ export class Propagation {
       item instanceof Uint8Array && item.length >= TXN_HEADER_BYTES;
     if (!Array.isArray(list) || !list.every(isTransaction)) return false;
     if (process === undefined) return true;
+    this.hold(
+      process,
+      (list as Uint8Array[]).map((bytes) => bytes.slice()),
+    );
+    return true;
+  }
+
+  private hold(process: number, transactions: readonly Uint8Array[]): void {
     const held = this.held.get(process) ?? [];
     this.held.set(process, held);
-    for (const bytes of list as Uint8Array[]) {
-      held.push(bytes.slice());
+    for (const bytes of transactions) {
+      held.push(bytes);
       this.heldBytes += bytes.length;
       this.counters.held++;
     }
     while (this.heldBytes > HELD_BYTES_MAX && held.length > 0) this.forget(held.shift()!);
     this.sweepLater();
-    return true;
   }
 
   private forget(bytes: Uint8Array): void {
@@ -88,9 +128,11 @@ export class Propagation {
     this.counters.forgotten++;
   }
 
-  private isExecuted(bytes: Uint8Array): boolean {
-    if (bytes.length < TXN_HEADER_BYTES) return true; // no transaction: nothing to propose
-    return this.shared.chain.state.remembers(senderOf(bytes, 0), sequenceOf(bytes, 0));
+  /** It is executed, or never will be. */
+  private isOver(bytes: Uint8Array): boolean {
+    const { state, settledRound } = this.shared.chain;
+    if (lastValidRoundOf(bytes, 0) <= settledRound) return true;
+    return state.remembers(senderOf(bytes, 0), sequenceOf(bytes, 0));
   }
 
   private sweepLater(): void {
@@ -102,7 +144,7 @@ export class Propagation {
       for (const [process, held] of this.held) {
         const rest: Uint8Array[] = [];
         for (const bytes of held) {
-          if (this.isExecuted(bytes)) this.forget(bytes);
+          if (this.isOver(bytes)) this.forget(bytes);
           else rest.push(bytes);
         }
         if (rest.length > 0) this.held.set(process, rest);
@@ -114,7 +156,7 @@ export class Propagation {
 
   /** Their origin is gone: they are proposed here, if they are not executed already. */
   private adopt(process: number): void {
-    const held = (this.held.get(process) ?? []).filter((bytes) => !this.isExecuted(bytes));
+    const held = (this.held.get(process) ?? []).filter((bytes) => !this.isOver(bytes));
     for (const bytes of this.held.get(process) ?? []) this.heldBytes -= bytes.length;
     this.held.delete(process);
     if (held.length === 0) return;
