@@ -19,8 +19,8 @@ them back; under mpirun, also within an allocation of Slurm's, the others go on.
 
 Restarted, with growing pauses of 1 s to 60 s: a job that ended by a signal, a bug (70), an error of
 files (74), or because storage and majority were lost (69). It goes on from the newest checkpoint.
-Not restarted: a clean stop, a job that ended with 1, 2, 75 or 78, and one that died --crash-limit
-times within --crash-window-seconds without a settled round.
+Not restarted: a clean stop, a job that ended with 1, 2, 75, or 78 before any has served, and one that
+died --crash-limit times within --crash-window-seconds without a settled round.
 
 Signals: TERM, INT, HUP and USR1 stop cleanly: no new transactions, all accepted ones final, the
 ledger closed. After --drain-seconds, or at a second signal, the ranks are ended; then killed.

@@ -101,6 +101,8 @@ export class Policy {
   /** Of the job under way: since when it serves, and what was settled then. */
   private servesSince: number | undefined;
   private settledAtStart = 0;
+  /** Some job of this supervisor has. */
+  private hasServed = false;
   private missing = 0;
   private backoffMs: number;
   private busyMs: number;
@@ -156,6 +158,7 @@ export class Policy {
     if (LEAVING.includes(state)) this.askAgainAt = Number.POSITIVE_INFINITY;
     if (state === "running" && this.servesSince === undefined) {
       this.servesSince = now;
+      this.hasServed = true;
       this.settledAtStart = settledRound;
       if (this.phase === "running") this.deadline = Number.POSITIVE_INFINITY;
     }
@@ -183,6 +186,9 @@ export class Policy {
           exitCode: EXIT.ok,
         });
       case "final":
+        // Where a job has served there is a ledger that fits: storage is away, and may come back.
+        if (verdict.exitCode === EXIT.configuration && this.hasServed)
+          return this.onDeath({ ...verdict, kind: "death", told: true }, now);
         return this.finish(verdict.exitCode, { ...verdict, kind: "refused" });
       case "busy":
         return this.onBusy(verdict.why, now);

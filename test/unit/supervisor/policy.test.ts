@@ -96,6 +96,23 @@ describe("a job of which a rank ended before it served", () => {
   });
 });
 
+test("a ledger that fitted and does not now is tried again: storage may come back", () => {
+  const world = new World({ crashLimit: 3 });
+  world.live(100, 1);
+  world.pass(1000);
+  world.end(told(EXIT.configuration));
+  expect(world.last).toMatchObject({ kind: "died", why: "the reason.", exitCode: 78 });
+  world.pass(2000);
+  expect(world.launches).toHaveLength(3);
+  world.end(told(EXIT.configuration));
+  expect(world.last).toMatchObject({ kind: "gave-up", deaths: 3 });
+  expect(world.exitCode).toBe(EXIT.configuration);
+
+  const fresh = new World();
+  fresh.end(told(EXIT.configuration));
+  expect(fresh.exitCode).toBe(EXIT.configuration);
+});
+
 describe("a crash loop", () => {
   test("ends with the code of the last death, and says how many in how long", () => {
     const world = new World({ crashLimit: 3 });
