@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { usageError } from "./base/errors.ts";
-import { BLOCK_TXNS_MAX, PUZZLE_BITS_MAX } from "./limits.ts";
+import { BLOCK_TXNS_MAX, MEMBERS_MAX, PUZZLE_BITS_MAX } from "./limits.ts";
 
 const count = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
 
@@ -31,6 +31,9 @@ const fields = z.object({
   takeoverMs: count(100, 600_000).default(5000),
   /** When rounds go to the storage validator (HyBE, step 8). */
   storageOn: z.enum(["alert", "no-majority", "always"]).default("alert"),
+  /** From so many members on proposals go by collective, if they are no longer than … */
+  gatherFrom: count(2, MEMBERS_MAX).default(65),
+  gatherBytes: count(256, 1 << 20).default(2048),
   heal: z.enum(["off", "spawn"]).default("off"),
   healAfterMs: count(0, 86_400_000).default(60_000),
   propagate: z.enum(["off", "backup", "all"]).default("off"),

@@ -42,6 +42,8 @@ const program = new Command("rank")
     flag("--round-interval-ms <ms>", "least time between two rounds of one rank's own (0)"),
   )
   .addOption(flag("--pipeline-depth <n>", "rounds that may be open at once (2)"))
+  .addOption(flag("--gather-from <ranks>", "so many gather their proposals by collective (65)"))
+  .addOption(flag("--gather-bytes <n>", "longest proposal that goes so (2048)"))
   .addOption(flag("--transaction-workers <n>", "0 or 1 thread that builds and mines blocks (1)"))
   .addOption(flag("--block-workers <n>", "threads that check blocks (by cores)"))
   .addOption(

@@ -142,6 +142,8 @@ export type Input =
   | { type: "demand" }
   /** Own proposal of `round` is mined and lies in the incoming queue. */
   | { type: "mined"; round: number; hash: string }
+  /** A member says that this round is open. */
+  | { type: "ring"; round: number }
   /** An authentic proposal arrived; its anchor is known. */
   | { type: "proposal"; round: number; rank: number; hash: string }
   | { type: "validated"; round: number; rank: number; hash: string; verdict: Verdict }

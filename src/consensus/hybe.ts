@@ -85,6 +85,8 @@ export class HyBE extends Sealing {
         return;
       case "mined":
         return this.onMined(input.round, input.hash);
+      case "ring":
+        return void this.join(input.round);
       case "proposal":
         return this.onProposal(input.round, input.rank, input.hash);
       case "validated":

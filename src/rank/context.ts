@@ -43,6 +43,10 @@ export interface RankSettings {
   /** Lanes for votes; round r goes on lane r mod lanes. */
   readonly lanes: number;
   readonly collectiveTimeoutMs: number;
+  /** In epochs of so many members or more, proposals go by collective … */
+  readonly gatherFrom: number;
+  /** … if they are no longer than this; each member's part is padded to it. */
+  readonly gatherBytes: number;
   /** First pause before lost transactions are proposed again; doubles up to a second. */
   readonly retryDelayMs: number;
   /** How often a host looks for records that nobody announced. */
@@ -86,6 +90,8 @@ export const DEFAULT_SETTINGS: RankSettings = {
   roundIntervalMs: 0,
   lanes: 4,
   collectiveTimeoutMs: 30_000,
+  gatherFrom: 65,
+  gatherBytes: 2048,
   retryDelayMs: 20,
   pollMs: 1000,
   checkpointRecords: 4096,
@@ -183,6 +189,8 @@ export interface RankCounters {
   blocks: number;
   transactions: number;
   epochs: number;
+  /** Own ones, by the way they went to the others. */
+  readonly proposals: { gathered: number; direct: number };
   /** Messages that were dropped, by reason. */
   readonly dropped: Map<string, number>;
 }

@@ -44,6 +44,8 @@ export const MESSAGE = {
   record: 18,
   /** Two signed statements of one member that contradict each other. */
   evidence: 19,
+  /** A round is open: passed on, where proposals are gathered and tell nobody. */
+  ring: 21,
   /** Not authenticated by the epoch's key, as its sender is not in it: a card, and the answer. */
   hello: 14,
   welcome: 15,
@@ -196,6 +198,15 @@ export function decodeVote(body: Uint8Array, ranks: number): VoteMessage | undef
 /** Bytes that a vote without hashes takes at most in an envelope: what a vote lane carries. */
 export function voteBytesMax(ranks: number): number {
   return ENVELOPE_BYTES + 96 + 16 + ranks;
+}
+
+export function encodeRing(round: number): Uint8Array {
+  return pack([round]);
+}
+
+export function decodeRing(body: Uint8Array): number | undefined {
+  const fields = unpackBody(body);
+  return fields?.length === 1 && isCount(fields[0]) ? fields[0] : undefined;
 }
 
 export function encodePull(pull: Pull): Uint8Array {

@@ -87,6 +87,7 @@ export function openEpoch(
   const monitoring = new Monitoring(context, {
     send: (to, type, body) => performer.send(to, type, body),
     evict: (evicted) => ports.evict(evicted),
+    suspects: (ranks) => performer.suspects(ranks),
   });
   const reception = new Reception(context, performer, monitoring, ports);
   const run = {

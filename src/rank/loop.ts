@@ -116,7 +116,11 @@ export class RankLoop {
       intake,
       own: new OwnBlocks(transactions, (owner, batch) => intake.deliver(owner, batch)),
       events: { ...events, onFinal: (slot) => this.onFinal(slot) },
-      counters: { blocks: 0, transactions: 0, epochs: 0, dropped: new Map() },
+      counters: {
+        ...{ blocks: 0, transactions: 0, epochs: 0 },
+        proposals: { gathered: 0, direct: 0 },
+        dropped: new Map(),
+      },
       misdeeds: new Misdeeds(transport.size, {
         quarantine: (name, bytes) => parts.storage.quarantine(name, bytes),
         onAlert: (alert) => events.onAlert(alert),
@@ -199,20 +203,26 @@ export class RankLoop {
     const { transport, events } = this.parts;
     transport.handler = {
       onMessages: (batch) => this.onMessages(batch),
-      onAllgather: (_lane, parts) => this.epoch?.reception.votes(parts),
+      onAllgather: (lane, parts) => this.epoch?.reception.gathered(lane, parts),
       onError: (error) => {
-        if (error.code === "COLLECTIVE_DEADLINE") this.epoch?.monitoring.laneLost();
+        if (error.code === "COLLECTIVE_DEADLINE") this.laneLost();
         events.onAlert({ code: error.code, message: error.message });
       },
     };
   }
 
+  private laneLost(): void {
+    this.epoch?.monitoring.laneLost();
+    this.epoch?.performer.laneLost();
+  }
+
   get counters() {
-    const { blocks, transactions, epochs, dropped } = this.shared.counters;
+    const { blocks, transactions, epochs, proposals, dropped } = this.shared.counters;
     return {
       blocks,
       transactions,
       epochs,
+      proposals,
       inFlight: this.shared.own.inFlight,
       dropped: Object.fromEntries(dropped),
       misdeeds: this.shared.misdeeds.counters,

@@ -16,6 +16,7 @@ export class Monitoring {
   private readonly monitor: FaultMonitor;
   private readonly send: (to: readonly number[], type: number, body: Uint8Array) => void;
   private readonly evict: (ranks: readonly number[]) => void;
+  private readonly suspected: (ranks: readonly number[]) => void;
   private timerAt = Number.POSITIVE_INFINITY;
   private cancelTimer: (() => void) | undefined;
   private stopped = false;
@@ -29,12 +30,14 @@ export class Monitoring {
     to: {
       send(to: readonly number[], type: number, body: Uint8Array): void;
       evict(ranks: readonly number[]): void;
+      suspects(ranks: readonly number[]): void;
     },
   ) {
     const { session, settings, clock } = rank;
     this.rank = rank;
     this.send = to.send;
     this.evict = to.evict;
+    this.suspected = to.suspects;
     this.monitor = new FaultMonitor(
       {
         self: session.self,
@@ -134,6 +137,7 @@ export class Monitoring {
       }
       case "suspects":
         this.suspects = effect.ranks;
+        this.suspected(effect.ranks);
         this.rank.emit({ type: "suspects", ranks: effect.ranks });
         return this.minority();
       case "alert":

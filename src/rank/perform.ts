@@ -17,7 +17,14 @@ import { blocksRoot, encodeProposalHeader, proposalHash } from "../ledger/propos
 import { SEGMENT_RECORDS } from "../limits.ts";
 import { NONE } from "../queue/keyed-fifo.ts";
 import type { RankContext } from "./context.ts";
-import { encodeDecided, encodePull, encodeVote, MESSAGE, PROPOSAL_HEADER_AT } from "./envelope.ts";
+import {
+  encodeDecided,
+  encodePull,
+  encodeRing,
+  encodeVote,
+  MESSAGE,
+  PROPOSAL_HEADER_AT,
+} from "./envelope.ts";
 import { Execution } from "./execution.ts";
 import { Lanes } from "./lanes.ts";
 import { encodeSealAnswer, encodeSealPull } from "./membership-messages.ts";
@@ -124,6 +131,7 @@ export class Performer {
 
   private mine(round: number): void {
     const { chain, session, settings, clock } = this.rank;
+    this.ring(round);
     this.building++;
     this.rank.build({
       setting: {
@@ -211,11 +219,48 @@ export class Performer {
   }
 
   private propose(round: number): void {
-    const { proposals, session, transport } = this.rank;
+    const { proposals, session, transport, counters } = this.rank;
     if (session.others.length === 0) return;
     const held = proposals.ofRank(round, session.self);
     assert(held !== undefined, "own proposal is held until its round is settled");
-    transport.sendMany(session.processesOf(session.others), proposals.envelope(held));
+    const envelope = proposals.envelope(held);
+    if (this.lanes.propose(round, envelope)) {
+      counters.proposals.gathered++;
+      return;
+    }
+    counters.proposals.direct++;
+    transport.sendMany(session.processesOf(session.others), envelope);
+  }
+
+  /** Own proposals that the others may never get by collective. */
+  private proposeAgain(rounds: readonly number[]): void {
+    const { proposals, session, transport } = this.rank;
+    for (const round of rounds) {
+      const held = proposals.ofRank(round, session.self);
+      if (held === undefined) continue;
+      transport.sendMany(session.processesOf(session.others), proposals.envelope(held));
+    }
+  }
+
+  laneLost(): void {
+    this.proposeAgain(this.lanes.lost());
+  }
+
+  /** Suspicions of this rank have changed. */
+  suspects(ranks: readonly number[]): void {
+    this.proposeAgain(this.lanes.suspects(ranks.length > 0));
+  }
+
+  /**
+   * Tells 2^k members on for each k, who do likewise when they open it: everybody hears of the round
+   * within ⌈log2 N⌉ steps, by several ways.
+   */
+  private ring(round: number): void {
+    const { self, ranks } = this.rank.session;
+    if (!this.lanes.gathers(round)) return;
+    const to: number[] = [];
+    for (let distance = 1; distance < ranks; distance *= 2) to.push((self + distance) % ranks);
+    this.send(to, MESSAGE.ring, encodeRing(round));
   }
 
   private sendBody(to: number, round: number, name: ProposalName): void {
@@ -249,8 +294,8 @@ export class Performer {
     const { session, watch } = this.rank;
     const signature = watch.ownVote(vote);
     if (session.others.length === 0) return;
-    const wrap = () => session.seal.wrap(MESSAGE.vote, encodeVote(vote, false, signature));
-    if (this.lanes.vote(vote.round, wrap)) return;
+    const bytes = session.seal.wrap(MESSAGE.vote, encodeVote(vote, false, signature));
+    if (this.lanes.vote(vote.round, bytes)) return;
     this.send(session.others, MESSAGE.vote, this.openedVote(vote));
   }
 

@@ -11,6 +11,7 @@ import {
   authenticProposal,
   decodeDecided,
   decodePull,
+  decodeRing,
   decodeStatus,
   decodeVote,
   MESSAGE,
@@ -128,6 +129,11 @@ export class Reception {
         const pull = decodePull(body, ranks);
         if (pull !== undefined) emit({ type: "pull", from, pull: this.believable(from, pull) });
         return pull !== undefined;
+      }
+      case MESSAGE.ring: {
+        const round = decodeRing(body);
+        if (round !== undefined) emit({ type: "ring", round });
+        return round !== undefined;
       }
       case MESSAGE.decided: {
         const decided = decodeDecided(body);
@@ -282,11 +288,25 @@ export class Reception {
     this.to.status(from, status);
   }
 
-  /** The votes of one collective, by member. */
-  votes(parts: readonly Uint8Array[]): void {
-    const { session } = this.rank;
+  /** What the members contributed to one collective, by member. */
+  gathered(lane: number, parts: readonly Uint8Array[]): void {
+    const areProposals = this.performer.lanes.ended(lane);
     // Of an epoch before this one: its last collectives may end late.
-    if (parts.length !== session.ranks) return;
+    if (parts.length !== this.rank.session.ranks) return;
+    if (areProposals) this.gatheredProposals(parts);
+    else this.votes(parts);
+  }
+
+  private gatheredProposals(parts: readonly Uint8Array[]): void {
+    for (const [from, part] of parts.entries()) {
+      if (from === this.rank.session.self || part.length === 0) continue;
+      const isProposal = part[0] === MESSAGE.proposal;
+      if (!isProposal || !this.onProposal(from, part)) this.misdeed(from, "BAD_PROPOSAL");
+    }
+  }
+
+  private votes(parts: readonly Uint8Array[]): void {
+    const { session } = this.rank;
     const votes = [];
     for (const [from, part] of parts.entries()) {
       if (from === session.self || part.length === 0) continue;

@@ -28,6 +28,7 @@ import { DEFAULT_SETTINGS, type RankEvents, type RankSettings } from "./context.
 import { formEpoch } from "./epoch.ts";
 import { concerns, FaultyPool, parseFault } from "./fault-injection.ts";
 import { Handshake } from "./handshake.ts";
+import { PROPOSAL_LANES } from "./lanes.ts";
 import { RankLoop } from "./loop.ts";
 import { openTogether, replayLedger } from "./opening.ts";
 import type { Clock } from "./ports.ts";
@@ -36,7 +37,7 @@ import { ThreadPool } from "./thread-pool.ts";
 import { WriterThread } from "./writer-thread.ts";
 
 export const START_TIMEOUT_MS = 120_000;
-const LANES = 4;
+const VOTE_LANES = 4;
 
 export const REAL_CLOCK: Clock = {
   now: () => performance.now(),
@@ -69,7 +70,7 @@ export interface StartHooks {
 
 export function openTransport(): Promise<Transport> {
   return openMpiTransport({
-    lanes: LANES,
+    lanes: VOTE_LANES + PROPOSAL_LANES,
     arenaBytes: 4 * MESSAGE_BYTES_MAX,
     messageBytesMax: MESSAGE_BYTES_MAX,
   });
@@ -230,7 +231,9 @@ function rankSettings(
     roundIntervalMs: config.roundIntervalMs,
     pipelineDepth: config.pipelineDepth,
     checkpointRecords: config.checkpointRecords,
-    lanes: LANES,
+    lanes: VOTE_LANES,
+    gatherFrom: config.gatherFrom,
+    gatherBytes: config.gatherBytes,
     proposalBlocksMax: Math.max(1, Math.min(Math.ceil(ROUND_BLOCKS / ranks), transactions)),
     // Sixteen open rounds of every rank fit the incoming queue, and one round fits a record.
     proposalBytesMax: Math.min(

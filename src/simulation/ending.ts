@@ -81,8 +81,10 @@ export class Ending {
 
   check(job: SimulatedJob, newcomers: readonly SimulatedJob[]): void {
     const { checkers, processes, plan, ways, fail } = this.world;
-    for (const { loop } of processes)
+    for (const { loop } of processes) {
       ways.took("transaction adopted", loop?.counters.propagation.adopted ?? 0);
+      ways.took("proposal gathered", loop?.counters.proposals.gathered ?? 0);
+    }
     for (const { counter } of processes)
       for (const told of counter?.agreed ?? []) {
         const [id, epoch] = told.split(" ");

@@ -4,13 +4,14 @@
  */
 import { errorCode } from "../base/errors.ts";
 import { Random } from "../base/random.ts";
+import { PROPOSAL_LANES } from "../rank/lanes.ts";
 import { createInProcessNetwork, type InProcessNetwork } from "../transport/in-process.ts";
 import type { Transport } from "../transport/transport.ts";
 import { RankProcess, type World } from "./rank-process.ts";
 import { Violation } from "./trace.ts";
 import type { Way } from "./ways.ts";
 
-const LANES = 4;
+const VOTE_LANES = 4;
 
 /** Codes with which a rank may stop that is not broken. */
 const HALTS: ReadonlyMap<string, Way> = new Map([
@@ -56,7 +57,7 @@ export class SimulatedJob {
     this.size = size;
     this.network = createInProcessNetwork({
       size,
-      lanes: LANES,
+      lanes: VOTE_LANES + PROPOSAL_LANES,
       clock,
       random: this.random,
       ranksPerHost: Math.min(plan.ranksPerHost, size),

@@ -280,5 +280,7 @@ function settingsOf(
     helloMs: between(40, 150),
     propagate: chance(0.6) ? "off" : chance(0.5) ? "backup" : "all",
     admitTimeoutMs: 10_000,
+    gatherFrom: chance(0.5) ? 2 : DEFAULT_SETTINGS.gatherFrom,
+    gatherBytes: 1 << between(9, 13),
   };
 }

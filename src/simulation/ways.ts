@@ -26,6 +26,7 @@ export const WAYS = {
   "single host in doubt": "a rank stopped: no other host could say whether its record is durable",
   "sealed out": "a rank found that another job had taken the ledger over",
   "lanes again": "votes went by collective in an epoch after the first",
+  "proposal gathered": "a proposal went to the others by collective",
   "transaction adopted": "a backup proposed what a rank that left had accepted",
   "bit rot": "a bit of a record's file turned",
   "record mended": "a damaged record was put right from a copy",

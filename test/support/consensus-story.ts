@@ -85,6 +85,8 @@ class Story {
         return;
       case "demand":
         return each((rank) => cluster.input(rank, { type: "demand" }));
+      case "ring":
+        return each((rank) => cluster.input(rank, { type: "ring", round: Number(options.round) }));
       case "poll":
         return each((rank) => cluster.input(rank, { type: "poll" }));
       case "crash":
