@@ -37,6 +37,8 @@ export class JobKeeper {
   private readonly options: KeeperOptions;
   private readonly incarnations = new Map<number, string>();
   private readonly lost = new Set<number>();
+  /** We have ended a rank that was no member yet: the others of its start cannot go on, and are ended. */
+  private brokeStart = false;
   private readonly expected = new Set<ChaosJob>();
   private lastHead = "";
   private lastRanks: LiveRank[] = [];
@@ -80,7 +82,10 @@ export class JobKeeper {
     const at = Date.now();
     const losses = ranks.map(({ pid }): Loss => ({ at, incarnation: this.incarnations.get(pid) }));
     this.losses.push(...losses);
-    for (const { pid } of ranks) this.lost.add(pid);
+    for (const { pid } of ranks) {
+      this.lost.add(pid);
+      if (!this.incarnations.has(pid)) this.brokeStart = true;
+    }
     return losses;
   }
 
@@ -104,7 +109,9 @@ export class JobKeeper {
     const living = new Set(ranks.map(({ pid }) => pid));
     for (const { pid, process } of this.lastRanks) {
       if (living.has(pid) || this.lost.has(pid)) continue;
-      this.losses.push({ at: Date.now(), incarnation: this.incarnations.get(pid) });
+      const incarnation = this.incarnations.get(pid);
+      this.losses.push({ at: Date.now(), incarnation });
+      if (incarnation === undefined && this.brokeStart) continue;
       if (!this.closing && !this.expected.has(this.job)) {
         this.gone.push(Date.now());
         this.options.say(`process ${process} (pid ${pid}) has ended`);
