@@ -80,7 +80,8 @@ export class Healing {
     if (context === undefined || context.settings.heal === "off" || !this.possible) return;
     const { session, clock, settings } = context;
     const now = clock.now();
-    if (session.self !== 0 || session.ranks >= settings.ranksWanted) return;
+    // A replacement of a job that ends would come into being with nobody to let it in.
+    if (session.self !== 0 || session.ranks >= settings.ranksWanted || context.draining()) return;
     for (const [process, until] of this.awaited) if (now >= until) this.awaited.delete(process);
     if (now >= this.expectedUntil) this.expected = 0;
     const missing = settings.ranksWanted - session.ranks - this.expected - this.awaited.size;

@@ -44,6 +44,8 @@ export function sentenceOf(event: SupervisorEvent): string {
       return `${stripped(event.why)}; the next try is in ${seconds(event.againMs)}`;
     case "incomplete":
       return `${counted(event.processes, "rank")} ended before the job served, and MPI starts with all or not at all: ends the others`;
+    case "leftover":
+      return "the ledger is closed, but processes of the job are left: ends them";
     case "stopping":
       return `${event.by}: stops; what was accepted becomes final within ${seconds(event.drainMs)} (a second signal ends the job)`;
     case "ending":

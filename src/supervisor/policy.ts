@@ -29,6 +29,8 @@ export interface PolicyOptions {
   readonly endMs: number;
   /** A job of which a rank has ended before it served: given to the others to end by themselves. */
   readonly incompleteMs: number;
+  /** Given to the processes of a job that has closed its ledger. */
+  readonly leftoverMs: number;
   /** A ledger in use is waited for. */
   readonly wait: boolean;
 }
@@ -43,6 +45,7 @@ export const DEFAULT_POLICY: PolicyOptions = {
   drainMs: 60_000,
   endMs: 5000,
   incompleteMs: 5000,
+  leftoverMs: 10_000,
   wait: false,
 };
 
@@ -77,6 +80,8 @@ export type PolicyEvent =
   | { kind: "died"; why: string; exitCode: ExitCode; deaths: number; restartMs: number }
   | { kind: "busy"; why: string; againMs: number }
   | { kind: "incomplete"; processes: number }
+  /** The ledger is closed, and something of the job is left all the same. */
+  | { kind: "leftover" }
   | { kind: "stopping"; by: string; drainMs: number }
   | { kind: "ending"; why: "deadline" | "signal" }
   | { kind: "killing"; why: "deadline" | "signal" }
@@ -104,6 +109,8 @@ export class Policy {
   /** Some job of this supervisor has. */
   private hasServed = false;
   private missing = 0;
+  /** It has closed the ledger: what still runs has nothing to do. */
+  private closed = false;
   private backoffMs: number;
   private busyMs: number;
   /** Times of deaths without a settled round between them. */
@@ -150,11 +157,20 @@ export class Policy {
     this.phase = "running";
     this.deadline = Number.POSITIVE_INFINITY;
     this.servesSince = undefined;
+    this.closed = false;
     this.attempt++;
     this.effects.push({ type: "launch", attempt: this.attempt });
   }
 
   private onStatus(state: string, settledRound: number, now: number): void {
+    if (
+      state === "stopped" &&
+      !this.closed &&
+      (this.phase === "running" || this.phase === "draining")
+    ) {
+      this.closed = true;
+      this.deadline = now + this.options.leftoverMs;
+    }
     if (LEAVING.includes(state)) this.askAgainAt = Number.POSITIVE_INFINITY;
     if (state === "running" && this.servesSince === undefined) {
       this.servesSince = now;
@@ -269,9 +285,18 @@ export class Policy {
   private onTick(now: number): void {
     if (now >= this.deadline) {
       if (this.phase === "pausing") this.launch();
+      else if (this.closed) this.clear(now);
       else if (this.phase === "running") this.killIncomplete(now);
       else if (STOPPING.includes(this.phase)) this.escalate("deadline", now);
     } else if (now >= this.askAgainAt) this.ask(now);
+  }
+
+  /** A replacement that was started at the last moment, say: nobody will ever let it in. */
+  private clear(now: number): void {
+    this.deadline = now + this.options.endMs;
+    this.askAgainAt = Number.POSITIVE_INFINITY;
+    this.effects.push({ type: "say", event: { kind: "leftover" } });
+    this.effects.push({ type: "signal", signal: "SIGKILL" });
   }
 
   private killIncomplete(now: number): void {

@@ -96,6 +96,24 @@ describe("a job of which a rank ended before it served", () => {
   });
 });
 
+test("what is left of a job that has closed the ledger is ended, and the stop is clean", () => {
+  for (const isAsked of [true, false]) {
+    const world = new World();
+    world.step({ type: "status", state: "running", settledRound: 0 });
+    world.pass(1000);
+    if (isAsked) world.stop();
+    world.step({ type: "status", state: "stopped", settledRound: 1 });
+    world.pass(DEFAULT_POLICY.leftoverMs - 1);
+    expect(world.signals.map(([, signal]) => signal)).not.toContain("SIGKILL");
+    world.pass(1);
+    expect(world.signals.at(-1)).toEqual([1000 + DEFAULT_POLICY.leftoverMs, "SIGKILL"]);
+    expect(world.last).toEqual({ kind: "leftover" });
+    world.end(SEALED);
+    expect(world.last).toMatchObject({ kind: "stopped", isClean: true });
+    expect(world.exitCode).toBe(EXIT.ok);
+  }
+});
+
 test("a ledger that fitted and does not now is tried again: storage may come back", () => {
   const world = new World({ crashLimit: 3 });
   world.live(100, 1);
@@ -297,7 +315,7 @@ describe("whatever happens", () => {
   const input = fc.oneof(
     fc.record({ pass: fc.integer({ min: 0, max: 200_000 }) }),
     fc.record({ end: fc.constantFrom(...ends) }),
-    fc.record({ state: fc.constantFrom("starting", "running", "draining", "sealing") }),
+    fc.record({ state: fc.constantFrom("starting", "running", "draining", "sealing", "stopped") }),
     fc.record({ missing: fc.nat(3) }),
     fc.constant({ stop: true }),
   );
