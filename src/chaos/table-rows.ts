@@ -227,7 +227,7 @@ export const ROWS: readonly Row[] = [
     id: "39",
     fault: "Equivocating proposals",
     sources: [
-      liar(/^two proposals of a round/),
+      liar(/two proposals of a round, sent/),
       story("22-equivocation"),
       test(`${LEDGER}/evidence`, /of two proposals/),
     ],
@@ -236,7 +236,7 @@ export const ROWS: readonly Row[] = [
     id: "40",
     fault: "Double vote",
     sources: [
-      liar(/^two votes of a round/),
+      liar(/two votes of a round, sent/),
       test("unit/consensus/vote", /the first vote of a member stands/),
       test(`${LEDGER}/evidence`, /of two votes/),
     ],

@@ -80,11 +80,17 @@ describe("rows", () => {
 /** Names of tests and groups as they are written; a story's name is its file's. */
 function namesIn(file: string): string[] {
   const text = readFileSync(join(ROOT, file), "utf8");
-  const written = [...text.matchAll(/(?:test|describe)(?:\.each\([^)]*\))?\(\s*"([^"]+)"/g)];
-  const stories = file.includes("scenario")
-    ? [...new Bun.Glob("*.txt").scanSync(join(ROOT, "test/scenario"))]
-    : [];
-  return [...written.map(([, name]) => name), ...stories];
+  // As a report names them: a test that is indented is one of the group before it.
+  const names: string[] = [];
+  let group = "";
+  const written = /^( *)(test|describe)(?:\.each\([^)]*\))?\(\s*"([^"]+)"/gm;
+  for (const [, indent, what, name] of text.matchAll(written)) {
+    if (what === "describe") group = name;
+    else names.push(indent === "" ? name : `${group} > ${name}`);
+  }
+  const isStory = file.includes("scenario");
+  const stories = isStory ? new Bun.Glob("*.txt").scanSync(join(ROOT, "test/scenario")) : [];
+  return [...names, ...stories];
 }
 
 const FILE = "test/x.test.ts";
