@@ -114,6 +114,31 @@ export const DEFAULT_SETTINGS: RankSettings = {
   storageLostMs: 30_000,
 };
 
+/** One round's work of all ranks together: some 20 ms of a core, so that rounds stay short. */
+const ROUND_BLOCKS = 1024;
+const ROUND_TRANSACTIONS = 16_384;
+
+/** Blocks in one rank's proposal, at most. */
+export function proposalBlocksMax(ranks: number, blockTransactions: number): number {
+  const transactions = Math.ceil(ROUND_TRANSACTIONS / ranks / blockTransactions);
+  return Math.max(1, Math.min(Math.ceil(ROUND_BLOCKS / ranks), transactions));
+}
+
+/** Ranks that outnumber their cores wait for each other's time slices: deadlines follow. */
+export function scaledTiming(ranksPerCore: number): RankSettings["timing"] {
+  const { timing } = DEFAULT_SETTINGS;
+  const scale = Math.min(4, Math.max(1, ranksPerCore / 2));
+  return {
+    proposalTimeoutMs: scale * timing.proposalTimeoutMs,
+    voteTimeoutMs: scale * timing.voteTimeoutMs,
+    turnDelayMs: scale * timing.turnDelayMs,
+    readDelayMs: scale * timing.readDelayMs,
+    pullIntervalMs: scale * timing.pullIntervalMs,
+    sealWaitMs: scale * timing.sealWaitMs,
+    takeoverMs: timing.takeoverMs,
+  };
+}
+
 export interface Alert {
   readonly code: string;
   readonly message: string;
