@@ -39,6 +39,8 @@ export class Round {
   private readonly openedBy = new Map<string, Vote>();
   /** The vote that could last not be opened with what is held: its like cannot be, either. */
   private closedLike: Vote | undefined;
+  /** Answers found equal last. */
+  private alike: readonly [Uint8Array?, Uint8Array?] = [];
   /** How many votes have come. */
   received = 0;
   ownVote: Vote | undefined;
@@ -217,12 +219,21 @@ export class Round {
   private openedLike(vote: Vote): readonly string[] | undefined {
     const { ownVote } = this;
     const other = ownVote?.digest === vote.digest ? ownVote : this.openedBy.get(vote.digest);
-    return other !== undefined && sameAnswers(other, vote) ? other.hashes : undefined;
+    return other !== undefined && this.sameAnswers(other, vote) ? other.hashes : undefined;
+  }
+
+  /** Equal votes may share their answers: then they are compared once. */
+  private sameAnswers({ answers: own }: Vote, { answers: other }: Vote): boolean {
+    if (own === other) return true;
+    if (own === this.alike[0] && other === this.alike[1]) return true;
+    for (let i = 0; i < own.length; i++) if (own[i] !== other[i]) return false;
+    this.alike = [own, other];
+    return true;
   }
 
   private openWithHeld(vote: Vote): void {
     const { closedLike } = this;
-    if (closedLike?.digest === vote.digest && sameAnswers(closedLike, vote)) return;
+    if (closedLike?.digest === vote.digest && this.sameAnswers(closedLike, vote)) return;
     this.closedLike = vote;
     const hashes: string[] = [];
     for (const [rank, held] of this.held.entries()) {
@@ -311,11 +322,4 @@ export class Round {
   noVotes(rank: number, hash: string): number {
     return this.tally.noVotes(rank, hash);
   }
-}
-
-function sameAnswers({ answers: a }: Vote, { answers: b }: Vote): boolean {
-  // Equal votes may share their answers, and then nobody has to look.
-  if (a === b) return true;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }
