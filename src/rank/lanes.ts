@@ -86,8 +86,10 @@ export class Lanes {
   vote(round: number, wrap: () => Uint8Array): boolean {
     this.newest = round;
     if (round < this.from || this.poisoned(round)) return false;
-    this.gather(round, wrap());
-    return true;
+    const bytes = wrap();
+    const fits = bytes.length <= voteBytesMax(this.rank.session.ranks);
+    this.gather(round, fits ? bytes : NOTHING);
+    return fits;
   }
 
   /** The round was settled before this rank voted in it. */
