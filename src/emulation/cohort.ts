@@ -5,9 +5,9 @@
  * the core is a function of its inputs, so it is as if it had run all along.
  */
 import { assert } from "../base/assert.ts";
+import type { HyBEOptions } from "../consensus/ballot.ts";
 import { ANSWER, type Effect, type Input, type Vote } from "../consensus/effects.ts";
 import { HyBE } from "../consensus/hybe.ts";
-import type { HyBEOptions } from "../consensus/ballot.ts";
 import { voteDigest } from "../consensus/vote.ts";
 import type { Batch } from "./load.ts";
 import { effectsName, proposalName } from "./names.ts";
@@ -81,7 +81,10 @@ export class Cohort {
   readonly delayMs: number;
   readonly judge: Judge;
   /** Transactions of its ranks, by the round that they were proposed in. */
-  readonly batches = new Map<number, { batches: readonly Batch[]; count: number; blocks: number }>();
+  readonly batches = new Map<
+    number,
+    { batches: readonly Batch[]; count: number; blocks: number }
+  >();
   readonly agreedAt = new Map<number, number>();
   /** Votes of the representative in rounds that are not settled. */
   readonly votes = new Map<number, Vote>();

@@ -5,7 +5,7 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Effect, Input, LinkEffect } from "../consensus/effects.ts";
-import { scaledTiming } from "../rank/context.ts";
+import { proposalBlocksMax, scaledTiming } from "../rank/context.ts";
 import { VirtualClock } from "../simulation/virtual-clock.ts";
 import { Cohort, type Feed, type Judge } from "./cohort.ts";
 import { disseminationFor, NO_TRAFFIC } from "./dissemination.ts";
@@ -15,7 +15,6 @@ import { Load } from "./load.ts";
 import { EmulatedLog } from "./log.ts";
 import { Measures } from "./measures.ts";
 import { effectsName } from "./names.ts";
-import { proposalBlocksMax } from "../rank/context.ts";
 import { Resources } from "./resources.ts";
 import { type EmulationResult, resultOf } from "./result.ts";
 import { proposalBytes, recordBytes } from "./sizes.ts";
@@ -50,7 +49,6 @@ class Emulation {
   private readonly seeking = new Map<Cohort, number>();
   private readonly warmUp: number;
   private readonly last: number;
-  private settledAt = 0;
   private rungRound = 0;
   private readonly notValid = new Set<string>();
 
@@ -66,7 +64,10 @@ class Emulation {
       ...{ options, clock: new VirtualClock(), log: new EmulatedLog(), measures: new Measures() },
       resources: new Resources(model, { ranks, ranksPerNode, coresPerNode }),
       dissemination: disseminationFor(ranks, options.dissemination),
-      timing: scaledTiming(Math.min(ranks, ranksPerNode) / coresPerNode),
+      timing: scaledTiming({
+        ranksPerCore: Math.min(ranks, ranksPerNode) / coresPerNode,
+        ranks,
+      }),
       loads: new Map<string, Load>(),
     };
     this.world = { ...base, epoch: undefined as unknown as Epoch };
@@ -237,7 +238,8 @@ class Emulation {
         this.exchange.announce(actor, effect.decided);
       else if (effect.type === "send-pull") this.exchange.pull(actor, effect);
       else if (effect.type === "send-seal-pull") this.failures.pullSeal(judge, effect);
-      else if (effect.type === "finalize") judge.core.executed(effect.slot, effectsName(effect.slot));
+      else if (effect.type === "finalize")
+        judge.core.executed(effect.slot, effectsName(effect.slot));
       else if (effect.type === "halt") throw new Error(`a rank halts: ${effect.reason}`);
     }
     if (!this.world.epoch.over) this.setTimer(judge);
@@ -305,8 +307,7 @@ class Emulation {
   private rung(round: number): void {
     const { epoch } = this.world;
     for (const cohort of epoch.cohorts)
-      if (cohort.opened < round && cohort.judge.core.mayOpen)
-        this.demand(cohort);
+      if (cohort.opened < round && cohort.judge.core.mayOpen) this.demand(cohort);
   }
 
   private build(cohort: Cohort, round: number): void {
@@ -501,7 +502,6 @@ class Emulation {
   private roundSettled(round: number): void {
     const { measures, resources, clock } = this.world;
     measures.rounds++;
-    this.settledAt = clock.now();
     this.onRound?.(round, this.last);
     if (round !== this.warmUp) return;
     measures.forget(clock.now());

@@ -6,7 +6,13 @@
 import type { Decided, Effect, Input, ProposalName, Pull, Vote } from "../consensus/effects.ts";
 import type { Cohort, Feed, Judge } from "./cohort.ts";
 import { everyToEvery, type Traffic } from "./dissemination.ts";
-import { DECIDED_BYTES, laneVoteBytes, openedVoteBytes, PULL_BYTES, proposalBytes } from "./sizes.ts";
+import {
+  DECIDED_BYTES,
+  laneVoteBytes,
+  openedVoteBytes,
+  PULL_BYTES,
+  proposalBytes,
+} from "./sizes.ts";
 import { schedule, type World } from "./world.ts";
 
 export interface ExchangeHooks {
@@ -212,7 +218,8 @@ export class Exchange {
     const bytes = this.answerBytes(cohort, effect);
     const traffic = this.pointToPoint(askers, asked.length, bytes);
     const judged = effect.type === "send-decided" ? 0 : askers * asked.length;
-    const us = effect.type === "send-vote" ? options.model.cpu.voteUs : options.model.cpu.proposalUs;
+    const us =
+      effect.type === "send-vote" ? options.model.cpu.voteUs : options.model.cpu.proposalUs;
     const handled = resources.compute(clock.now(), {
       messages: resources.handling(traffic),
       consensus: (judged * us) / this.world.epoch.ranks / 1000,
@@ -251,7 +258,9 @@ export class Exchange {
         return bodyInputs(round, name).map((input) => ({ round, input }));
       }
       case "send-decided":
-        return [{ round: effect.decided.lastRound, input: { type: "decided", decided: effect.decided } }];
+        return [
+          { round: effect.decided.lastRound, input: { type: "decided", decided: effect.decided } },
+        ];
     }
   }
 

@@ -83,7 +83,10 @@ export class Load {
     const ready =
       mean >= 2 * blockTransactions
         ? Math.floor(mean / blockTransactions) * blockTransactions * ranks
-        : Math.max(this.came(now - blockDelayMs) - this.taken, mean >= blockTransactions ? blockTransactions * ranks : 0);
+        : Math.max(
+            this.came(now - blockDelayMs) - this.taken,
+            mean >= blockTransactions ? blockTransactions * ranks : 0,
+          );
     const room = proposalBlocksMax * blockTransactions * ranks;
     const batches = this.returned;
     const back = this.returnedCount;

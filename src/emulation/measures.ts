@@ -20,7 +20,8 @@ export class Latency {
     for (let i = 0; i < samples; i++) {
       const number = batch.first + Math.floor(((i + 0.5) * batch.count) / samples);
       const waited = Math.max(1, Math.round(1000 * (at - load.cameAt(number))));
-      const weight = Math.floor(((i + 1) * batch.count) / samples) - Math.floor((i * batch.count) / samples);
+      const weight =
+        Math.floor(((i + 1) * batch.count) / samples) - Math.floor((i * batch.count) / samples);
       this.histogram.recordValueWithCount(waited, weight);
     }
   }

@@ -1,5 +1,5 @@
 /** What an emulation found, per size. */
-import { type Work, WORK } from "./resources.ts";
+import { WORK, type Work } from "./resources.ts";
 import type { World } from "./world.ts";
 
 export interface EmulationResult {

@@ -124,10 +124,20 @@ export function proposalBlocksMax(ranks: number, blockTransactions: number): num
   return Math.max(1, Math.min(Math.ceil(ROUND_BLOCKS / ranks), transactions));
 }
 
-/** Ranks that outnumber their cores wait for each other's time slices: deadlines follow. */
-export function scaledTiming(ranksPerCore: number): RankSettings["timing"] {
+/**
+ * Up to here a rank handles the proposals and votes of all others in a small part of the deadlines;
+ * beyond, both grow together.
+ */
+const TIMED_RANKS = 2048;
+
+/**
+ * Ranks that outnumber their cores wait for each other's time slices, and many ranks have much to
+ * say in a round: deadlines follow.
+ */
+export function scaledTiming(of: { ranksPerCore: number; ranks: number }): RankSettings["timing"] {
   const { timing } = DEFAULT_SETTINGS;
-  const scale = Math.min(4, Math.max(1, ranksPerCore / 2));
+  const crowded = Math.min(4, Math.max(1, of.ranksPerCore / 2));
+  const scale = crowded * Math.max(1, of.ranks / TIMED_RANKS);
   return {
     proposalTimeoutMs: scale * timing.proposalTimeoutMs,
     voteTimeoutMs: scale * timing.voteTimeoutMs,

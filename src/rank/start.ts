@@ -240,7 +240,7 @@ function rankSettings(
       Math.floor(arenaBytes / (16 * ranks)),
       Math.floor(RECORD_BYTES_MAX / 2 / ranks),
     ),
-    timing: { ...scaledTiming(ranksPerCore), takeoverMs: config.takeoverMs },
+    timing: { ...scaledTiming({ ranksPerCore, ranks }), takeoverMs: config.takeoverMs },
     monitoring: {
       ...DEFAULT_SETTINGS.monitoring,
       heartbeatMs: config.heartbeatMs,
