@@ -4,11 +4,12 @@
  * representative; who records or seals is judged by a core of its own.
  */
 import { assert } from "../base/assert.ts";
-import type { Effect, Input, LinkEffect } from "../consensus/effects.ts";
+import type { Effect, Input } from "../consensus/effects.ts";
 import { proposalBlocksMax, scaledTiming } from "../rank/context.ts";
 import { VirtualClock } from "../simulation/virtual-clock.ts";
+import { Building } from "./building.ts";
 import { Cohort, type Feed, type Judge } from "./cohort.ts";
-import { disseminationFor, NO_TRAFFIC } from "./dissemination.ts";
+import { disseminationFor } from "./dissemination.ts";
 import { Exchange } from "./exchange.ts";
 import { Failures, quorumOf } from "./failures.ts";
 import { Load } from "./load.ts";
@@ -17,7 +18,7 @@ import { Measures } from "./measures.ts";
 import { effectsName } from "./names.ts";
 import { Resources } from "./resources.ts";
 import { type EmulationResult, resultOf } from "./result.ts";
-import { proposalBytes, recordBytes } from "./sizes.ts";
+import { StorageAccess } from "./storage-access.ts";
 import { coreOptions, type EmulationOptions, type Epoch, schedule, type World } from "./world.ts";
 
 /** Virtual time without a settled round after which nothing more will come. */
@@ -44,12 +45,12 @@ class Emulation {
   private readonly world: World;
   private readonly exchange: Exchange;
   private readonly failures: Failures;
+  private readonly building: Building;
+  private readonly storage: StorageAccess;
   private readonly onRound: ((done: number, all: number) => void) | undefined;
   private readonly timers = new Map<Judge, Timer>();
-  private readonly seeking = new Map<Cohort, number>();
   private readonly warmUp: number;
   private readonly last: number;
-  private rungRound = 0;
   private readonly notValid = new Set<string>();
 
   constructor(options: EmulationOptions, onRound?: (done: number, all: number) => void) {
@@ -85,6 +86,13 @@ class Emulation {
       standIn: (cohort, member) => this.standIn(cohort, member),
       giveUpGathering: () => this.exchange.giveUpGathering(),
     });
+    this.building = new Building(this.world, {
+      feed,
+      perform: (cohort, effects) => this.perform(cohort, effects),
+      performAlone: (judge, effects) => this.performAlone(judge, effects),
+      opened: (round) => this.failures.opened(round),
+    });
+    this.storage = new StorageAccess(this.world, feedAlone);
   }
 
   private firstEpoch(late: number): Epoch {
@@ -120,7 +128,7 @@ class Emulation {
 
   async run(): Promise<EmulationResult> {
     const { clock } = this.world;
-    for (const cohort of this.world.epoch.cohorts) this.seek(cohort);
+    for (const cohort of this.world.epoch.cohorts) this.building.seek(cohort);
     const done = () => this.settled >= this.last;
     while (!done()) {
       const before = this.settled;
@@ -141,7 +149,7 @@ class Emulation {
     this.perform(cohort, cohort.take(feed));
     for (const judge of this.world.epoch.alone)
       if (judge.cohort === cohort) this.performAlone(judge, judge.take(feed));
-    this.seek(cohort);
+    this.building.seek(cohort);
   }
 
   private feedAlone(judge: Judge, input: Input): void {
@@ -167,7 +175,7 @@ class Emulation {
       const effects = judge.step({ type: "tick" }, clock.now());
       if (judge === judge.cohort.judge) {
         this.perform(judge.cohort, effects);
-        this.seek(judge.cohort);
+        this.building.seek(judge.cohort);
       } else if (epoch.alone.has(judge)) this.performAlone(judge, effects);
     });
     this.timers.set(judge, { at, cancel });
@@ -185,7 +193,7 @@ class Emulation {
     const actor = { cohort, judge, forAll: true };
     switch (effect.type) {
       case "mine":
-        return this.mine(cohort, effect.round);
+        return this.building.mine(cohort, effect.round);
       case "propose":
         return this.exchange.propose(cohort, effect.round);
       case "vote":
@@ -206,9 +214,9 @@ class Emulation {
           cohort.agreedAt.set(effect.round, this.world.clock.now());
         return;
       case "link":
-        return this.link(judge, effect);
+        return this.storage.link(judge, effect);
       case "read":
-        return this.read(judge, effect.slot);
+        return this.storage.read(judge, effect.slot);
       case "finalize":
         return this.finalize(cohort, effect);
       case "returned":
@@ -232,8 +240,8 @@ class Emulation {
     const { cohort } = judge;
     const actor = { cohort, judge, forAll: false };
     for (const effect of effects) {
-      if (effect.type === "link") this.link(judge, effect);
-      else if (effect.type === "read") this.read(judge, effect.slot);
+      if (effect.type === "link") this.storage.link(judge, effect);
+      else if (effect.type === "read") this.storage.read(judge, effect.slot);
       else if (effect.type === "send-decided" && effect.to === "all")
         this.exchange.announce(actor, effect.decided);
       else if (effect.type === "send-pull") this.exchange.pull(actor, effect);
@@ -243,95 +251,6 @@ class Emulation {
       else if (effect.type === "halt") throw new Error(`a rank halts: ${effect.reason}`);
     }
     if (!this.world.epoch.over) this.setTimer(judge);
-  }
-
-  // Step 1: demand, building.
-
-  private seek(cohort: Cohort): void {
-    const { clock, epoch, loads } = this.world;
-    const { core } = cohort.judge;
-    if (cohort.building || cohort.sealed || epoch.over || core.isFrozen) return;
-    const due = loads.get(cohort.name)!.dueAt(clock.now());
-    if (due > clock.now()) return this.seekAt(cohort, due);
-    if (core.mayOpen) this.demand(cohort);
-  }
-
-  private demand(cohort: Cohort): void {
-    const { clock, epoch } = this.world;
-    this.perform(cohort, cohort.demand(clock.now()));
-    for (const judge of epoch.alone)
-      if (judge.cohort === cohort)
-        this.performAlone(judge, judge.step({ type: "demand" }, clock.now()));
-  }
-
-  private seekAt(cohort: Cohort, at: number): void {
-    if ((this.seeking.get(cohort) ?? Number.POSITIVE_INFINITY) <= at) return;
-    this.seeking.set(cohort, at);
-    schedule(this.world, at, () => {
-      this.seeking.delete(cohort);
-      this.seek(cohort);
-    });
-  }
-
-  private mine(cohort: Cohort, round: number): void {
-    const { clock } = this.world;
-    this.failures.opened(round);
-    cohort.building = true;
-    cohort.opened = round;
-    schedule(this.world, clock.now() + this.ringDelay(cohort, round), () =>
-      this.build(cohort, round),
-    );
-  }
-
-  /** How much later than the first rank the others begin. */
-  private ringDelay(cohort: Cohort, round: number): number {
-    const { clock, loads, dissemination, epoch, resources, measures, options } = this.world;
-    if (round <= this.rungRound) return 0;
-    this.rungRound = round;
-    const { ranks } = epoch;
-    const traffic = ranks > 1 ? dissemination.ring(ranks) : NO_TRAFFIC;
-    measures.sent(traffic, 1);
-    if (traffic !== NO_TRAFFIC) {
-      resources.compute(clock.now(), { messages: resources.handling(traffic) });
-      const delay = resources.wire(traffic);
-      schedule(this.world, clock.now() + delay, () => this.rung(round));
-      return delay;
-    }
-    if (ranks === 1 || loads.get(cohort.name)!.allDue(clock.now())) return 0;
-    // The proposal of the first one rings: it is mined before.
-    const { hashUs, messageUs } = options.model.cpu;
-    return (2 ** options.difficulty * hashUs + messageUs * (ranks - 1)) / 1000;
-  }
-
-  /** Who has not opened the round yet does so now. */
-  private rung(round: number): void {
-    const { epoch } = this.world;
-    for (const cohort of epoch.cohorts)
-      if (cohort.opened < round && cohort.judge.core.mayOpen) this.demand(cohort);
-  }
-
-  private build(cohort: Cohort, round: number): void {
-    const { clock, loads, resources, measures, options, epoch } = this.world;
-    const share = loads.get(cohort.name)!.take(clock.now(), cohort.size);
-    const { count, blocks, blocksMost, most } = share;
-    cohort.batches.set(round, share);
-    measures.blocksProposed += blocks;
-    measures.hashes += blocks * 2 ** options.difficulty;
-    const { roundUs, hashUs, ownTransactionUs } = options.model.cpu;
-    const { ranks } = epoch;
-    const puzzleMs = (2 ** options.difficulty * hashUs) / 1000;
-    const own = ownTransactionUs / 1000;
-    const mean = {
-      round: (roundUs / 1000) * (cohort.size / ranks),
-      transactions: (own * count) / ranks,
-      puzzle: (puzzleMs * blocks) / ranks,
-    };
-    const slowest = roundUs / 1000 + own * most + puzzleMs * slowestMiner(blocksMost, blocks);
-    const at = resources.compute(clock.now(), mean, slowest);
-    schedule(this.world, at, () => {
-      cohort.building = false;
-      this.feed(cohort, { at: clock.now(), kind: "mined", round });
-    });
   }
 
   // Step 6: who records is judged by a core of its own.
@@ -389,53 +308,6 @@ class Emulation {
     this.timers.delete(judge);
   }
 
-  // Storage.
-
-  private link(judge: Judge, effect: LinkEffect): void {
-    const { clock, resources, options, log, epoch } = this.world;
-    const bytes = this.bytesOf(effect);
-    const { recordUs, byteNs } = options.model.cpu;
-    const drafting = recordUs / 1000 + (bytes * byteNs) / 1e6;
-    const drafted = resources.computeAlone(clock.now(), "record", drafting, epoch.ranks);
-    const at = resources.append(drafted + judge.cohort.delayMs, bytes);
-    schedule(this.world, at, () => {
-      const { slot } = effect;
-      if (log.link(effect, epoch.ranks)) {
-        this.world.measures.records++;
-        return this.feedAlone(judge, { type: "linked", slot, hash: log.head.hash });
-      }
-      const record = log.read(slot);
-      if (record !== undefined) this.feedAlone(judge, { type: "record", record });
-      this.feedAlone(judge, { type: "link-lost", slot });
-    });
-  }
-
-  private bytesOf({ settlement }: LinkEffect): number {
-    const { epoch, options } = this.world;
-    let bytes = 0;
-    let proposals = 0;
-    for (const { round, included } of settlement) {
-      proposals += included.length;
-      const all = { blocks: 0, transactions: 0, transactionBytes: options.transactionBytes };
-      for (const { batches } of epoch.cohorts) {
-        all.blocks += batches.get(round)?.blocks ?? 0;
-        all.transactions += batches.get(round)?.count ?? 0;
-      }
-      const empty = proposalBytes({ ...all, blocks: 0, transactions: 0 });
-      bytes += proposalBytes(all) - empty + included.length * empty;
-    }
-    return recordBytes(proposals, bytes, epoch.ranks);
-  }
-
-  private read(judge: Judge, slot: number): void {
-    const { clock, options, log } = this.world;
-    schedule(this.world, clock.now() + options.model.storage.readMs, () => {
-      const record = log.read(slot);
-      if (record === undefined) this.feedAlone(judge, { type: "no-record", slot });
-      else this.feedAlone(judge, { type: "record", record });
-    });
-  }
-
   // Steps 7 and 9.
 
   private finalize(cohort: Cohort, effect: Extract<Effect, { type: "finalize" }>): void {
@@ -488,14 +360,15 @@ class Emulation {
   }
 
   private returned(cohort: Cohort, round: number): void {
-    const { clock, loads } = this.world;
+    const { clock, loads, measures } = this.world;
     const share = cohort.batches.get(round);
     if (share === undefined) return;
+    measures.blocksLost += share.blocks;
     cohort.batches.delete(round);
     clock.schedule(clock.now() + RETRY_DELAY_MS, () => {
       loads.get(cohort.name)!.giveBack(share.batches);
       const now = this.world.epoch.cohorts.find(({ name }) => name === cohort.name);
-      if (now !== undefined) this.seek(now);
+      if (now !== undefined) this.building.seek(now);
     });
   }
 
@@ -518,12 +391,11 @@ class Emulation {
     for (const old of epoch.cohorts) this.takeBack(old, settled);
     for (const { cancel } of this.timers.values()) cancel();
     this.timers.clear();
-    this.seeking.clear();
     this.recorder = undefined;
     this.exchange.reset();
     this.world.epoch = this.failures.nextEpoch(settled);
-    this.rungRound = settled;
-    for (const next of this.world.epoch.cohorts) this.seek(next);
+    this.building.reset(settled);
+    for (const next of this.world.epoch.cohorts) this.building.seek(next);
   }
 
   /** What was still being built for an epoch that is over. */
@@ -531,13 +403,4 @@ class Emulation {
     for (const [round, share] of cohort.batches)
       if (round > settled) this.world.loads.get(cohort.name)!.giveBack(share.batches);
   }
-}
-
-/** Of the ranks that mine so many blocks each, how many blocks' time the slowest one takes. */
-function slowestMiner(blocksMost: number, blocks: number): number {
-  if (blocks === 0) return 0;
-  const miners = Math.max(1, blocks / Math.max(1, blocksMost));
-  // The time of a block is exponential: the longest of n is H(n) times the mean, about ln n + γ.
-  const longest = miners < 2 ? 1 : Math.log(miners) + 0.5772;
-  return blocksMost - 1 + longest;
 }

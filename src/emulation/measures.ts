@@ -44,7 +44,8 @@ export class Measures {
   rounds = 0;
   records = 0;
   transactions = 0;
-  blocksProposed = 0;
+  /** Whose round was settled without them: proposed again. */
+  blocksLost = 0;
   blocksAgreed = 0;
   hashes = 0;
   /** Sent by one rank, on average. */
@@ -62,7 +63,7 @@ export class Measures {
     this.final.reset();
     this.since = now;
     this.rounds = this.records = this.transactions = 0;
-    this.blocksProposed = this.blocksAgreed = this.hashes = 0;
+    this.blocksLost = this.blocksAgreed = this.hashes = 0;
     this.messages = this.bytes = 0;
   }
 }

@@ -11,7 +11,8 @@ export interface EmulationResult {
   readonly epochs: number;
   readonly seconds: number;
   readonly dissemination: string;
-  readonly blocks: { readonly proposed: number; readonly agreed: number };
+  /** By how the round that they were proposed in ended. */
+  readonly blocks: { readonly agreed: number; readonly lost: number };
   /** Ranks whose log is the log of storage, slot by slot. */
   readonly validLedgers: number;
   /** Transactions a second: asked for, and final. */
@@ -42,6 +43,8 @@ export interface Percentiles {
 
 /** Busier than this, and a resource is what limits. */
 const BUSY = 0.85;
+/** Of what is asked for: rounds that carry it may keep the cores busy all the same. */
+const SERVED = 0.98;
 const WORK_NAMES: Record<Work, string> = {
   round: "rounds as such",
   messages: "messages",
@@ -74,7 +77,7 @@ export function resultOf(world: World, notValid: ReadonlySet<string>): Emulation
     ...{ ranks: options.ranks, rounds, records: measures.records, epochs: epoch.number, seconds },
     living: epoch.cohorts.reduce((sum, { size }) => sum + size, 0),
     dissemination: dissemination.name,
-    blocks: { proposed: measures.blocksProposed, agreed: measures.blocksAgreed },
+    blocks: { agreed: measures.blocksAgreed, lost: measures.blocksLost },
     validLedgers: valid.reduce((sum, { size }) => sum + size, 0),
     ...{ offered, throughput },
     latencyMs: { agreed: percentiles("agreed"), final: percentiles("final") },
@@ -99,7 +102,7 @@ function limitOf(
   const most = WORK.reduce((a, b) => (work[a] >= work[b] ? a : b));
   const what = busiest === "cores" ? `cores: ${WORK_NAMES[most]}` : busiest;
   const percent = `${Math.round(100 * Math.min(1, utilization[busiest]))} %`;
+  if (served >= SERVED) return `the load; busiest: ${what} (${percent})`;
   if (utilization[busiest] >= BUSY) return `${what} (${percent})`;
-  if (served > 0.98) return `the load; busiest: ${what} (${percent})`;
   return `waiting for answers; busiest: ${what} (${percent})`;
 }

@@ -118,8 +118,11 @@ export function isAuthentic(seal: Seal | undefined, envelope: Uint8Array): boole
 // Bodies of the other messages, as msgpack arrays.
 
 const BODY_LIMITS = { depthMax: 3, itemsMax: 16 * MEMBERS_MAX, bytesMax: 64 * MEMBERS_MAX + 4096 };
-/** Votes of all open rounds travel together, each with a hash a member. */
-export const ANSWER_BYTES_MAX = (UNRECORDED_ROUNDS_MAX + 1) * (48 * MEMBERS_MAX + 256);
+/** Votes of all open rounds travel together, each with a hash a member, as far as a message goes. */
+export const ANSWER_BYTES_MAX = Math.min(
+  (UNRECORDED_ROUNDS_MAX + 1) * (48 * MEMBERS_MAX + 256),
+  MESSAGE_BYTES_MAX - ENVELOPE_BYTES,
+);
 /** These may be as long as the transport allows. */
 const LONG: ReadonlySet<number> = new Set([
   ...[MESSAGE.proposal, MESSAGE.status, MESSAGE.propagate, MESSAGE.record],
