@@ -148,7 +148,7 @@ export async function planEmulations(flags: Flags): Promise<EmulationOptions[]> 
   });
 }
 
-async function readModel(path: string): Promise<string> {
+export async function readModel(path: string): Promise<string> {
   try {
     return await Bun.file(path).text();
   } catch (cause) {
