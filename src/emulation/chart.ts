@@ -149,7 +149,7 @@ function valueAxis(
   to: number,
 ): Axis {
   const positive = values.filter((value) => value > 0);
-  const high = Math.max(...values, Number.MIN_VALUE);
+  const high = positive.length > 0 ? Math.max(...positive) : 1;
   if (scale === "logarithmic" && positive.length > 0) {
     const first = Math.floor(Math.log10(Math.min(...positive)));
     const last = Math.max(first + 1, Math.ceil(Math.log10(high)));

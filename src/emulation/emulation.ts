@@ -5,14 +5,15 @@
  */
 import { assert } from "../base/assert.ts";
 import type { Effect, Input } from "../consensus/effects.ts";
-import { proposalBlocksMax, scaledTiming } from "../rank/context.ts";
+import { scaledTiming } from "../rank/context.ts";
 import { VirtualClock } from "../simulation/virtual-clock.ts";
 import { Building } from "./building.ts";
-import { Cohort, type Feed, type Judge } from "./cohort.ts";
+import type { Cohort, Feed, Judge } from "./cohort.ts";
 import { disseminationFor } from "./dissemination.ts";
 import { Exchange } from "./exchange.ts";
-import { Failures, quorumOf } from "./failures.ts";
-import { Load } from "./load.ts";
+import { Failures } from "./failures.ts";
+import { firstEpoch } from "./first-epoch.ts";
+import type { Load } from "./load.ts";
 import { EmulatedLog } from "./log.ts";
 import { Measures } from "./measures.ts";
 import { effectsName } from "./names.ts";
@@ -72,7 +73,7 @@ class Emulation {
       loads: new Map<string, Load>(),
     };
     this.world = { ...base, epoch: undefined as unknown as Epoch };
-    this.world.epoch = this.firstEpoch(late);
+    this.world.epoch = firstEpoch(this.world);
     const feed = (cohort: Cohort, each: Feed) => this.feed(cohort, each);
     const feedAlone = (judge: Judge, input: Input) => this.feedAlone(judge, input);
     this.exchange = new Exchange(this.world, {
@@ -93,32 +94,6 @@ class Emulation {
       opened: (round) => this.failures.opened(round),
     });
     this.storage = new StorageAccess(this.world, feedAlone);
-  }
-
-  private firstEpoch(late: number): Epoch {
-    const { options, loads, log } = this.world;
-    const { ranks } = options;
-    const all = Array.from({ length: ranks }, (_, rank) => rank);
-    const quorum = quorumOf(ranks);
-    const core = coreOptions(this.world, { head: log.head, settled: 0 });
-    // The late ones are in the middle: the lowest ones seal, the highest ones die.
-    const from = Math.floor((ranks - late) / 2);
-    const isLate = (rank: number) => rank >= from && rank < from + late;
-    const groups = [
-      { name: "on time", members: all.filter((rank) => !isLate(rank)), delayMs: 0 },
-      { name: "late", members: all.filter(isLate), delayMs: options.late?.delayMs ?? 0 },
-    ].filter(({ members }) => members.length > 0);
-    const cohorts = groups.map((parts) => new Cohort({ ...parts, quorum, ids: all }, core));
-    for (const { name, size } of cohorts) {
-      const { load: perRank, blockTransactions, blockDelayMs } = options;
-      const blocksMax = proposalBlocksMax(ranks, blockTransactions);
-      const own = { perRank, ranks: size, blockTransactions, blockDelayMs };
-      loads.set(name, new Load({ ...own, proposalBlocksMax: blocksMax }, 0));
-    }
-    return {
-      ...{ number: 1, ranks, cohorts, dead: new Set<number>(), suspected: false },
-      ...{ lanesFrom: 0, alone: new Set<Judge>(), over: false },
-    };
   }
 
   /** The cohort that progress is told of. */

@@ -62,7 +62,7 @@ export interface World {
 
 /** A core that begins at the head of `cohort`'s representative. */
 export function coreOptions(
-  { timing, options }: World,
+  { timing, options }: Pick<World, "timing" | "options">,
   at: { head: { slot: number; hash: string }; settled: number },
 ): Omit<HyBEOptions, "epoch"> {
   const { pipelineDepth } = options;

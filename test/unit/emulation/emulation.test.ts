@@ -28,9 +28,9 @@ describe("an emulation", () => {
 
   test("ranks that are judged once for all do as ranks that are judged apart", async () => {
     for (const dissemination of ["direct", "gathered"] as const) {
-      const together = await run({ ranks: 12, dissemination, load: 100 });
+      const together = await run({ ranks: 12, dissemination, load: 1000 });
       const apart = await run({
-        ...{ ranks: 12, dissemination, load: 100 },
+        ...{ ranks: 12, dissemination, load: 1000 },
         late: { ranks: 5, delayMs: 0 },
       });
       expect(apart.validLedgers).toBe(12);
@@ -38,7 +38,7 @@ describe("an emulation", () => {
       expect(apart.messagesPerRound / together.messagesPerRound).toBeCloseTo(1, 1);
       expect(apart.throughput / together.throughput).toBeCloseTo(1, 1);
       const [a, b] = [apart.latencyMs.final.p50!, together.latencyMs.final.p50!];
-      expect(Math.abs(a - b) / b).toBeLessThan(0.2);
+      expect(Math.abs(a - b) / b).toBeLessThan(0.1);
     }
   });
 
@@ -97,7 +97,8 @@ describe("ranks that differ", () => {
 
 describe("as the ranks grow", () => {
   test("messages of a rank and round grow no faster than log N, bytes no faster than N", async () => {
-    const sizes = [128, 256, 512, 1024, 2048];
+    // Below 256 members a lane's votes still grow with them (rank/envelope.ts).
+    const sizes = [256, 512, 1024, 2048];
     const results = [];
     for (const ranks of sizes) results.push(await run({ ranks, rounds: 12, load: 2 }));
     const [first] = results;
