@@ -19,7 +19,7 @@ import { EXIT_HELP, runProgram } from "./run.ts";
 /** The promise of --check: no figure is further off. */
 const ERROR_MAX = 0.3;
 /** Rounds of an emulation while fitting, and while checking. */
-const FIT_ROUNDS = 300;
+const FIT_ROUNDS = 120;
 const CHECK_ROUNDS = 1000;
 
 const HELP = `
@@ -35,7 +35,7 @@ ${EXIT_HELP}`;
 
 interface Flags {
   ranks?: string;
-  loads: string;
+  loads?: string;
   seconds: string;
   out?: string;
   check?: boolean;
@@ -53,7 +53,10 @@ const program = new Command("calibrate")
   .option("--out <file>", "write the cost model here (default: print it)")
   .option("--check", "compare the emulation with real jobs")
   .option("--ranks <list>", "sizes of the jobs (default: 2,4; with --check: 8,16,32)")
-  .option("--loads <list>", "transactions a second of each rank", "25,100,400")
+  .option(
+    "--loads <list>",
+    "transactions a second of each rank (default: 50,400,1600,6400; with --check: 50,200)",
+  )
   .option("--seconds <s>", "length of a job", "10")
   .option("--model <file>", "to check", REFERENCE_MODEL)
   .option("--directory <dir>", "where files are written to time the disk", "/var/tmp")
@@ -67,7 +70,11 @@ const program = new Command("calibrate")
   .addHelpText("after", HELP)
   .action(async () => {
     const flags = program.opts<Flags>();
-    const loads = list("--loads", flags.loads, 1e6);
+    const loads = list(
+      "--loads",
+      flags.loads ?? (flags.check ? "50,200" : "50,400,1600,6400"),
+      1e6,
+    );
     const [seconds] = list("--seconds", flags.seconds, 3600);
     const ranks = list("--ranks", flags.ranks ?? (flags.check ? "8,16,32" : "2,4"), MEMBERS_MAX);
     if (flags.check) await check(flags, { ranks, loads, seconds });

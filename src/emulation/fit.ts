@@ -24,7 +24,7 @@ export interface Measurement extends Figures {
 const FITTED = ["roundUs", "proposalUs", "transactionUs", "ownTransactionUs", "recordUs"] as const;
 /** Of what a proposal costs, a vote costs so much: it has no blocks, and its MAC covers less. */
 const VOTE_PART = 0.3;
-const EVALUATIONS = 240;
+const EVALUATIONS = 400;
 /** First step away from the start, in logarithms: by half. */
 const STEP = 0.5;
 /** Costs beyond these have no meaning (microseconds). */
