@@ -74,11 +74,17 @@ export function planSeal(
 }
 
 function carriedVotes(round: Round, answerers: ReadonlySet<number>): Vote[] {
-  return round
-    .openedVotes()
-    .filter(
-      (vote) => answerers.has(vote.rank) || yesNames(vote).every((name) => round.holds(name)),
-    );
+  // Equal votes name the same bodies: these are looked for once.
+  const held = new Map<string, boolean>();
+  const holdsAll = (vote: Vote) => {
+    let all = held.get(vote.digest);
+    if (all === undefined) {
+      all = yesNames(vote).every((name) => round.holds(name));
+      held.set(vote.digest, all);
+    }
+    return all;
+  };
+  return round.openedVotes().filter((vote) => answerers.has(vote.rank) || holdsAll(vote));
 }
 
 export function yesNames({ answers, hashes }: Vote): ProposalName[] {
