@@ -67,10 +67,13 @@ describe("imports", () => {
     ],
     "src/supervisor": bottom,
     "src/simulation": [...bottom, "src/ledger", ...middle, "src/config.ts", "src/rank", "src/job"],
+    "src/emulation": [
+      ...[...bottom, "src/ledger", "src/consensus", "src/rank", "src/simulation/virtual-clock.ts"],
+    ],
     "src/cli": [
       ...[...bottom, "src/ledger", ...middle, "src/config.ts", "src/rank", "src/job"],
       ...["src/gateway", "src/client", "src/workload", "src/verify", "src/simulation"],
-      ...["src/supervisor", "src/validator"],
+      ...["src/supervisor", "src/validator", "src/emulation"],
     ],
     // Looks at the whole house from outside.
     "src/chaos": [
@@ -180,7 +183,7 @@ describe("nothing lies about", () => {
   /** Programs that people, scripts and other programs start. */
   const ENTRIES = [
     ...["src/rank.ts", "src/cli.ts", "src/cli/ycsb-load.ts", "src/cli/bench.ts"],
-    ...["src/simulation/main.ts", "src/chaos/main.ts"],
+    ...["src/cli/calibrate.ts", "src/simulation/main.ts", "src/chaos/main.ts"],
     // Started by their names, which src/rank puts together.
     ...sources.filter((path) => path.startsWith("workers/")),
   ];
