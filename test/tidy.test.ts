@@ -180,7 +180,7 @@ describe("nothing lies about", () => {
   /** Programs that people, scripts and other programs start. */
   const ENTRIES = [
     ...["src/rank.ts", "src/cli.ts", "src/cli/ycsb-load.ts", "src/cli/bench.ts"],
-    ...["src/simulation/main.ts", "src/chaos/main.ts"],
+    "src/chaos/main.ts",
     // Started by their names, which src/rank puts together.
     ...sources.filter((path) => path.startsWith("workers/")),
   ];

@@ -21,10 +21,14 @@ export class Checkers {
   private readonly fail: (error: unknown) => void;
   private readonly asked = { finals: 0, receipts: 0, agreed: 0, excused: 0 };
 
-  /** `fail` is told; nothing is thrown into the rank that asks, which might swallow it. */
-  constructor(oracle: LogOracle, fail: (error: unknown) => void) {
+  /** `fail` is told; nothing is thrown into the rank that asks, which might swallow it. `onVote`: of its own. */
+  constructor(
+    oracle: LogOracle,
+    fail: (error: unknown) => void,
+    onVote?: (process: string, round: number) => void,
+  ) {
     this.oracle = oracle;
-    this.voting = new VoteChecker(oracle);
+    this.voting = new VoteChecker(oracle, onVote);
     this.fail = fail;
   }
 

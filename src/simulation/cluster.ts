@@ -9,6 +9,7 @@ import { Checkers } from "./checkers.ts";
 import { DiskFaults } from "./disk-faults.ts";
 import { Ending } from "./ending.ts";
 import type { Epoch, EpochEnd } from "./epochs.ts";
+import { Faults } from "./faults.ts";
 import { SimulatedJob } from "./job.ts";
 import { LogOracle } from "./log-oracle.ts";
 import { Misfortunes } from "./misfortunes.ts";
@@ -16,6 +17,7 @@ import { evictionMsMax, type Plan, storageAnswers } from "./plan.ts";
 import { Presence } from "./presence.ts";
 import { type RankProcess, ROOT, type World } from "./rank-process.ts";
 import { seededKey } from "./seeded-keys.ts";
+import { Timeline } from "./timeline.ts";
 import { Trace, Violation } from "./trace.ts";
 import { Users } from "./users.ts";
 import { turn, VirtualClock } from "./virtual-clock.ts";
@@ -40,7 +42,8 @@ export interface RunReport {
   readonly plan: Plan;
   readonly digest: string;
   readonly violation: Violation | undefined;
-  readonly newest: readonly string[];
+  /** The last rounds in words. */
+  readonly timeline: readonly string[];
   readonly virtualMs: number;
   readonly events: number;
   /** From the end of the load, which comes after the faults', until all is answered. */
@@ -48,8 +51,12 @@ export interface RunReport {
   /** From a death until the SEAL that left the dead out was written: the longest, and where. */
   readonly evictedAfterMs: number;
   readonly slots: number;
+  readonly rounds: number;
+  /** In the log, each counted once. */
+  readonly transactions: number;
   readonly kinds: Readonly<Record<string, number>>;
   readonly counts: Readonly<Record<string, number>>;
+  readonly faults: Readonly<Record<string, number>>;
   readonly ways: Readonly<Record<string, number>>;
 }
 
@@ -72,6 +79,8 @@ class Cluster {
   private readonly options: ClusterOptions;
   private readonly clock = new VirtualClock();
   private readonly trace: Trace;
+  private readonly timeline: Timeline;
+  private readonly faults = new Faults();
   private readonly disk: SimulatedDisk;
   private readonly diskFaults: DiskFaults;
   private readonly world: World;
@@ -85,7 +94,8 @@ class Cluster {
   /** The job that users talk to, and newcomers beside it. */
   private job!: SimulatedJob;
   private readonly newcomers: SimulatedJob[] = [];
-  private jobs = 0;
+  /** In the order in which they started. */
+  private readonly everyJob: SimulatedJob[] = [];
   /** No job is started again. */
   private over = false;
   private settledAfterMs = 0;
@@ -97,9 +107,10 @@ class Cluster {
     this.plan = plan;
     this.options = options;
     this.trace = new Trace(() => this.clock.now(), options.print);
+    this.timeline = new Timeline(() => this.clock.now());
     this.random = new Random(seed, 2);
     const diskRandom = new Random(seed, 3);
-    this.diskFaults = new DiskFaults(plan, diskRandom);
+    this.diskFaults = new DiskFaults(plan, diskRandom, this.faults);
     this.disk = new SimulatedDisk({
       random: () => diskRandom.nextFloat(),
       clock: {
@@ -124,18 +135,20 @@ class Cluster {
       ledgerKey,
     );
     const fail = (error: unknown) => this.fail(error);
-    const { clock, disk, trace, ways, presence } = this;
+    const { clock, disk, trace, timeline, faults, ways, presence } = this;
     const onEpochEnd = (epoch: Epoch, end: EpochEnd) => this.epochEnded(epoch, end);
     const oracle = new LogOracle({
-      ...{ disk, root: ROOT, genesis, trace, ways, presence, onEpochEnd },
+      ...{ disk, root: ROOT, genesis, trace, timeline, ways, presence, onEpochEnd },
     });
-    const checkers = new Checkers(oracle, fail);
+    const checkers = new Checkers(oracle, fail, (process, round) => timeline.voted(process, round));
     const wall = () => clock.wall();
     this.world = {
       plan,
       clock,
       disk,
       trace,
+      timeline,
+      faults,
       checkers,
       users: new Users({ random: new Random(seed, 5), checkers, trace, wall }),
       ways,
@@ -166,6 +179,7 @@ class Cluster {
     const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
     this.violation = error instanceof Violation ? error : new Violation("CRASH", text, error);
     this.trace.add(this.violation.message.split("\n")[0]);
+    this.timeline.note(this.violation.message.split("\n")[0]);
   }
 
   private get failed(): boolean {
@@ -255,14 +269,16 @@ class Cluster {
   // Jobs and what befalls them.
 
   private startJob(size: number): SimulatedJob {
-    const number = this.jobs++;
+    const number = this.everyJob.length;
     const onRank = this.options.onRank;
-    return new SimulatedJob(this.world, {
+    const job = new SimulatedJob(this.world, {
       number,
       size,
       onRank: (process) => onRank?.(process),
       onProcess: (process) => this.processes.set(process.name, process),
     });
+    this.everyJob.push(job);
+    return job;
   }
 
   /** What a person or Slurm does: a job that ended is started again. */
@@ -294,6 +310,7 @@ class Cluster {
 
   private losePower(): void {
     this.trace.add("all power is lost");
+    this.timeline.note("all power is lost");
     this.endJobs(false);
     this.disk.losePower();
   }
@@ -301,6 +318,7 @@ class Cluster {
   private makePeace(): void {
     if (!this.world.faulty) return;
     this.trace.add("faults end");
+    this.timeline.note("faults end");
     this.world.faulty = false;
     this.diskFaults.calm();
     for (const job of [this.job, ...this.newcomers]) {
@@ -335,6 +353,15 @@ class Cluster {
     this.clock.after(INSIST_MS, () => this.insist());
   }
 
+  private allFaults(): Record<string, number> {
+    for (const { network } of this.everyJob) {
+      const { lost, cutOff, collectivesBroken } = network.counters();
+      this.faults.happened("message lost", lost + cutOff);
+      this.faults.happened("collective broken", collectivesBroken);
+    }
+    return this.faults.all;
+  }
+
   report(): RunReport {
     const { checkers, users } = this.world;
     const { records } = checkers.oracle;
@@ -347,14 +374,17 @@ class Cluster {
       plan: this.plan,
       violation: this.violation,
       digest: this.trace.digest(),
-      newest: this.trace.newest,
+      timeline: this.timeline.lines(),
       virtualMs: this.clock.now(),
       events: this.clock.events,
       settledAfterMs: this.settledAfterMs,
       evictedAfterMs: this.evictedAfterMs,
       slots: records.length,
+      rounds: records.at(-1)?.settledRound ?? 0,
+      transactions: checkers.oracle.transactions.size,
       kinds,
-      counts: { ...checkers.counts, ...users.counts, jobs: this.jobs },
+      counts: { ...checkers.counts, ...users.counts, jobs: this.everyJob.length },
+      faults: this.allFaults(),
       ways: this.ways.all,
     };
   }

@@ -67,6 +67,7 @@ export class SimulatedJob {
     for (let rank = 0; rank < size; rank++) this.addProcess(this.network.endpoint(rank));
     this.applyFaults();
     world.trace.add(`job ${this.number} starts with ${size} ranks`);
+    world.timeline.note(`job ${this.number} starts with ${size} ranks`);
     for (const process of this.ranks) process.start();
   }
 
@@ -130,6 +131,7 @@ export class SimulatedJob {
   private halted(process: RankProcess, code: string, reason: string): void {
     const { world } = this;
     world.trace.add(`${process.name} halts: ${code}`);
+    world.timeline.note(`${process.name} halts: ${code}`);
     const way = HALTS.get(code);
     if (way !== undefined) world.ways.took(way);
     else world.fail(new Violation("HALT", `${process.name}: ${code}: ${reason}`));
@@ -146,6 +148,7 @@ export class SimulatedJob {
 
   crash(rank: number, withHost: boolean): void {
     this.world.trace.add(`rank ${this.number}.${rank} dies`);
+    this.world.timeline.note(`${this.number}.${rank} dies`);
     this.network.crash(rank);
     this.ranks[rank].kill(withHost);
     if (this.live.length === 0) this.ended ??= "KILLED";

@@ -19,6 +19,7 @@ import type { SimulatedDisk } from "../storage/simulated-disk.ts";
 import { type Epoch, type EpochEnd, Epochs, yesVoters } from "./epochs.ts";
 import type { Presence } from "./presence.ts";
 import { StateModel } from "./state-model.ts";
+import type { Timeline } from "./timeline.ts";
 import { type Trace, Violation } from "./trace.ts";
 import type { Ways } from "./ways.ts";
 
@@ -53,6 +54,8 @@ export class LogOracle {
   private readonly chain: Chain;
   private readonly blocks = new Map<string, number>();
   private readonly trace: Trace;
+  private readonly timeline: Timeline | undefined;
+  private readonly presence: Presence | undefined;
   private readonly mayLie: (incarnation: string) => boolean;
 
   constructor(options: {
@@ -62,6 +65,7 @@ export class LogOracle {
     trace: Trace;
     ways: Ways;
     presence?: Presence | undefined;
+    timeline?: Timeline | undefined;
     /** An epoch ended with a SEAL that counts. */
     onEpochEnd(epoch: Epoch, end: EpochEnd): void;
     /** This incarnation (hex) may write junk: it takes the slot and nothing else. */
@@ -73,6 +77,8 @@ export class LogOracle {
     this.paths = new LedgerPaths(options.root);
     this.genesis = options.genesis;
     this.trace = options.trace;
+    this.timeline = options.timeline;
+    this.presence = options.presence;
     this.chain = new Chain(options.genesis);
     this.model = new StateModel(options.genesis.supply, options.genesis.chainHash);
   }
@@ -161,6 +167,10 @@ export class LogOracle {
     this.trace.add(
       `durable ${header.kind} slot ${slot} rounds ${header.firstRound}-${header.lastRound} ${toHex(hash, 0, 4)}`,
     );
+    const author = this.presence?.processOf(toHex(header.authorIncarnation))?.name ?? "?";
+    const kind = counts ? header.kind : `${header.kind} (void)`;
+    const rounds: [number, number] = [header.firstRound, header.lastRound];
+    this.timeline?.recorded({ kind, slot, rounds, by: author });
   }
 
   private execute(record: LedgerRecord): void {

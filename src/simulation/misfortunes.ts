@@ -35,6 +35,9 @@ export class Misfortunes {
     const { diskFaults, fates, world } = this;
     const job = fates.job();
     world.trace.add(`incident ${JSON.stringify(incident)}`);
+    const { kind, ...how } = incident;
+    world.faults.happened(kind);
+    world.timeline.note(`fault: ${kind} ${JSON.stringify(how)}`);
     switch (incident.kind) {
       case "recorder-crash":
         return diskFaults.crashAtChange(incident.changes, incident.after);

@@ -9,6 +9,7 @@ import { Checkpointer } from "../job/checkpointer.ts";
 import type { Chain } from "../ledger/chain.ts";
 import { type Genesis, parseGenesis } from "../ledger/genesis.ts";
 import type { KeyPair } from "../ledger/keys.ts";
+import { PROPOSAL_HEADER_BYTES, readProposalHeader } from "../ledger/proposal.ts";
 import type { MonitorEvent } from "../monitor/monitor-events.ts";
 import { PollingWatch } from "../monitor/process-watch.ts";
 import { BlockQueue } from "../queue/block-queue.ts";
@@ -16,6 +17,7 @@ import { TransactionQueue } from "../queue/transaction-queue.ts";
 import { writeAs } from "../rank/author.ts";
 import { KeyAuthority } from "../rank/authority.ts";
 import type { RankSettings } from "../rank/context.ts";
+import { MESSAGE, PROPOSAL_HEADER_AT } from "../rank/envelope.ts";
 import { formEpoch } from "../rank/epoch.ts";
 import { Handshake } from "../rank/handshake.ts";
 import type { PoolQueues } from "../rank/inline-pool.ts";
@@ -28,6 +30,7 @@ import type { SimulatedHost } from "../storage/simulated-host.ts";
 import { type LedgerStorage, StorageService } from "../storage/storage-service.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Checkers } from "./checkers.ts";
+import type { Faults } from "./faults.ts";
 import { guarded } from "./guarded-storage.ts";
 import type { Outage } from "./incidents.ts";
 import type { Plan } from "./plan.ts";
@@ -35,6 +38,7 @@ import type { Presence, Span } from "./presence.ts";
 import { seededKey } from "./seeded-keys.ts";
 import { SlowPool } from "./slow-pool.ts";
 import { type Fate, TappedTransport } from "./tapped-transport.ts";
+import type { Timeline } from "./timeline.ts";
 import { type Trace, Violation } from "./trace.ts";
 import type { Counter, Users } from "./users.ts";
 import { ProcessClock, type VirtualClock } from "./virtual-clock.ts";
@@ -51,6 +55,8 @@ export interface World {
   readonly clock: VirtualClock;
   readonly disk: SimulatedDisk;
   readonly trace: Trace;
+  readonly timeline: Timeline;
+  readonly faults: Faults;
   readonly checkers: Checkers;
   readonly users: Users;
   readonly ways: Ways;
@@ -127,7 +133,7 @@ export class RankProcess {
       incoming: BlockQueue.create({ slots: slots.incoming, arenaBytes: 2 << 20 }),
     };
     this.transport = new TappedTransport(transport, this.clock, {
-      onSend: (bytes) => world.checkers.sent(this.name, this.sessions, bytes),
+      onSend: (bytes) => this.onSend(bytes),
       onReceive: (from, bytes) =>
         world.trace.add(`${job}.${from} -> ${this.name} type ${bytes[0]}, ${bytes.length} bytes`),
       onCollective: () => this.onCollective(),
@@ -224,7 +230,11 @@ export class RankProcess {
       queues: this.queues,
       clock,
       delayMs: () => this.random.nextFloat() * plan.poolDelayMsMax,
-      checkThrows: () => world.faulty && this.random.nextFloat() < plan.checkThrowsRate,
+      checkThrows: () => {
+        const throws = world.faulty && this.random.nextFloat() < plan.checkThrowsRate;
+        if (throws) world.faults.happened("exception in a check");
+        return throws;
+      },
     });
     const watch = new PollingWatch({
       look: ({ pid }) => (world.processes[pid].alive ? "alive" : "gone"),
@@ -280,16 +290,28 @@ export class RankProcess {
     return session && toHex(session.incarnation);
   }
 
+  private onSend(bytes: Uint8Array): void {
+    const { checkers, timeline } = this.world;
+    checkers.sent(this.name, this.sessions, bytes);
+    if (bytes[0] !== MESSAGE.proposal || bytes.length < PROPOSAL_HEADER_AT + PROPOSAL_HEADER_BYTES)
+      return;
+    const { round, incarnation } = readProposalHeader(bytes, PROPOSAL_HEADER_AT);
+    if (toHex(incarnation) === this.incarnation) timeline.proposed(this.name, round);
+  }
+
   /** Messages of the handshake are spared: a job that does not start is started again. */
   private fate(): Fate {
     const { plan, faulty } = this.world;
     if (!faulty || this.loop === undefined) return {};
     const { random } = this;
-    const { duplicateRate, corruptRate } = plan;
-    return {
-      ...(random.nextFloat() < duplicateRate && { againMs: random.nextFloat() * 300 }),
-      ...(random.nextFloat() < corruptRate && { flippedBit: random.nextUint32() }),
-    };
+    const { faults } = this.world;
+    const isTwice = random.nextFloat() < plan.duplicateRate;
+    const againMs = isTwice ? random.nextFloat() * 300 : undefined;
+    const isFlipped = random.nextFloat() < plan.corruptRate;
+    const flippedBit = isFlipped ? random.nextUint32() : undefined;
+    if (isTwice) faults.happened("message twice");
+    if (isFlipped) faults.happened("message damaged");
+    return { againMs, flippedBit };
   }
 
   private onEpoch(session: Session): void {
@@ -298,6 +320,9 @@ export class RankProcess {
     const former = this.sessions[0];
     const incarnation = toHex(session.incarnation);
     world.trace.add(
+      `${this.name} is member ${session.self} of ${session.ranks} in ${epoch.slice(0, 8)}`,
+    );
+    world.timeline.note(
       `${this.name} is member ${session.self} of ${session.ranks} in ${epoch.slice(0, 8)}`,
     );
     world.presence.entered(incarnation, epoch, world.clock.now());
@@ -316,8 +341,9 @@ export class RankProcess {
   private lanesOf: Session | undefined;
 
   private onMonitor({ kind, text }: MonitorEvent): void {
-    const { trace, ways } = this.world;
+    const { trace, timeline, ways } = this.world;
     trace.add(`${this.name} ${kind}: ${text}`);
+    timeline.note(`${this.name} ${kind}: ${text}`);
     if (kind === "absolved" || kind === "minority") ways.took(kind);
   }
 
@@ -327,6 +353,7 @@ export class RankProcess {
     world.trace.add(
       `${this.name} final ${slot} ${chain.hash.slice(0, 8)} ${chain.effectsDigest.slice(0, 8)}`,
     );
+    world.timeline.final(this.name, slot);
     world.checkers.final(this.name, chain, this.settings.checkpointRecords);
     this.checkpointer!.onFinal(slot);
   }

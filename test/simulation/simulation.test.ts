@@ -33,7 +33,7 @@ describe("no promise is broken, and verify agrees", () => {
         const directory = join(root, String(seed));
         const onEnd = (disk: SimulatedDisk) => copyOut(disk, directory);
         const report = await simulate(planOf(seed, { scenario }), { onEnd });
-        const replay = `bun src/simulation/main.ts --seed ${seed} --scenario ${scenario}`;
+        const replay = `bun src/cli.ts simulate --seed ${seed} --faults ${scenario}`;
         expect(report.violation && `${replay}: ${report.violation.message}`).toBeUndefined();
         expect(report.slots).toBeGreaterThan(1);
         expectGood(directory, report);

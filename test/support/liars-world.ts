@@ -8,12 +8,14 @@ import type { Chain } from "../../src/ledger/chain.ts";
 import { createGenesis, type Genesis, type Quorum } from "../../src/ledger/genesis.ts";
 import { replayLedger } from "../../src/rank/opening.ts";
 import { Checkers } from "../../src/simulation/checkers.ts";
+import { Faults } from "../../src/simulation/faults.ts";
 import { SimulatedJob } from "../../src/simulation/job.ts";
 import { LogOracle } from "../../src/simulation/log-oracle.ts";
 import { type Plan, planOf } from "../../src/simulation/plan.ts";
 import { Presence } from "../../src/simulation/presence.ts";
 import { type RankProcess, ROOT, type World } from "../../src/simulation/rank-process.ts";
 import { seededKey } from "../../src/simulation/seeded-keys.ts";
+import { Timeline } from "../../src/simulation/timeline.ts";
 import { Trace, Violation } from "../../src/simulation/trace.ts";
 import { Users } from "../../src/simulation/users.ts";
 import { turn, VirtualClock } from "../../src/simulation/virtual-clock.ts";
@@ -127,7 +129,9 @@ export class LiarsWorld {
       wall: () => clock.wall(),
     });
     const shared = { plan, clock, disk, trace, checkers, users, ways, presence, ledgerKey };
-    const nothing = { processes: [], rotten: new Map(), faulty: false };
+    const timeline = new Timeline(() => clock.now());
+    const told = { timeline, faults: new Faults() };
+    const nothing = { ...told, processes: [], rotten: new Map(), faulty: false };
     this.world = { ...shared, ...nothing, genesisBytes: bytes, fail };
     this.liarNames = new Set(liars.map((rank) => `${JOB}.${rank}`));
   }
