@@ -7,6 +7,7 @@ import { createGenesis, type Quorum } from "../ledger/genesis.ts";
 import { SimulatedDisk } from "../storage/simulated-disk.ts";
 import { Checkers } from "./checkers.ts";
 import { DiskFaults } from "./disk-faults.ts";
+import { DiskWays } from "./disk-ways.ts";
 import { Ending } from "./ending.ts";
 import type { Epoch, EpochEnd } from "./epochs.ts";
 import { Faults } from "./faults.ts";
@@ -23,6 +24,8 @@ import { Users } from "./users.ts";
 import { turn, VirtualClock } from "./virtual-clock.ts";
 import { Ways } from "./ways.ts";
 
+/** In peace, for the log to reach the size that the plan asks for. */
+const GROWTH_MS = 120_000;
 const INSIST_MS = 400;
 const RESTART_MS = 200;
 const LOOK_MS = 5;
@@ -138,7 +141,17 @@ class Cluster {
     const { clock, disk, trace, timeline, faults, ways, presence } = this;
     const onEpochEnd = (epoch: Epoch, end: EpochEnd) => this.epochEnded(epoch, end);
     const oracle = new LogOracle({
-      ...{ disk, root: ROOT, genesis, trace, timeline, ways, presence, onEpochEnd },
+      ...{
+        disk,
+        root: ROOT,
+        genesis,
+        segmentRecords: plan.settings.segmentRecords,
+        trace,
+        timeline,
+        ways,
+        presence,
+        onEpochEnd,
+      },
     });
     const checkers = new Checkers(oracle, fail, (process, round) => timeline.voted(process, round));
     const wall = () => clock.wall();
@@ -166,8 +179,10 @@ class Cluster {
       losePower: () => this.losePower(),
     });
     this.ending = new Ending(this.world, { genesis, rotten: this.misfortunes.rotten });
+    const diskWays = new DiskWays(clock, ways);
     this.disk.fault = (step) => {
       this.trace.add(`${step.host} ${step.step} ${step.path.slice(-24)}`);
+      diskWays.saw(step);
       return this.diskFaults.of(step, this.processes.get(step.host), this.world.faulty);
     };
     this.disk.onCrash = (host) => this.diskCrashed(host);
@@ -198,6 +213,8 @@ class Cluster {
     this.load();
     await clock.run(plan.loadUntilMs, () => this.failed);
     this.makePeace();
+    await clock.run(plan.loadUntilMs + GROWTH_MS, () => this.failed || this.isGrown);
+    if (!this.failed && !this.isGrown) this.fail(ending.explain(this.job, "the log does not grow"));
     this.insist();
     const peaceAt = clock.now();
     const what = await this.settle(peaceAt + ending.patienceMs);
@@ -335,14 +352,29 @@ class Cluster {
     return live.length === 0 ? undefined : live[this.random.nextBelow(live.length)];
   }
 
+  /** The log has the size that the plan asks for. */
+  private get isGrown(): boolean {
+    const { rounds, transactions } = this.plan.size;
+    const { oracle } = this.world.checkers;
+    const settled = oracle.head?.settledRound ?? 0;
+    return settled >= rounds && oracle.transactions.size >= transactions;
+  }
+
   private load(): void {
-    const { plan, clock, random, world } = this;
+    const { plan, clock, random } = this;
     clock.after(plan.loadIntervalMs * 2 * random.nextFloat(), () => {
-      if (clock.now() >= plan.loadUntilMs || this.failed) return;
-      const counter = this.anyRank()?.counter;
-      if (counter !== undefined) world.users.visit(counter, plan.batchMax);
+      if ((clock.now() >= plan.loadUntilMs && this.isGrown) || this.failed) return;
+      const process = this.anyRank();
+      if (process !== undefined) this.visit(process);
       this.load();
     });
+  }
+
+  private visit(process: RankProcess): void {
+    const { users, ways } = this.world;
+    const before = users.counts.turnedAway;
+    users.visit(process.counter!, this.plan.batchMax);
+    if (process.atLimit && users.counts.turnedAway > before) ways.took("back-pressure at W");
   }
 
   /** Users send again what nobody answered: the rank that took it may be gone. */

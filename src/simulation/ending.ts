@@ -3,7 +3,7 @@
  * whether what was agreed is in, whether the job closes its ledger, and what a fresh reader finds
  * after power was lost once more.
  */
-import { equalBytes } from "../base/bytes.ts";
+import { equalBytes, fromHex } from "../base/bytes.ts";
 import type { Genesis } from "../ledger/genesis.ts";
 import { replayLedger } from "../rank/opening.ts";
 import { StorageService } from "../storage/storage-service.ts";
@@ -60,9 +60,11 @@ export class Ending {
     }
     const { size, live } = job;
     if (members.length > live.length) return `${members.length - live.length} dead members are in`;
-    for (const [path, bytes] of this.rotten)
-      if (!equalBytes(disk.find(path)?.bytes ?? new Uint8Array(0), bytes))
-        return `${path} is not mended`;
+    for (const [path, bytes] of this.rotten) {
+      // Its record is in a segment now, which was read back whole before the file went.
+      const file = disk.find(path);
+      if (file !== undefined && !equalBytes(file.bytes, bytes)) return `${path} is not mended`;
+    }
     if (this.heals && members.length !== size) return `${members.length} members of ${size}`;
     return undefined;
   }
@@ -131,10 +133,16 @@ export class Ending {
     const { clock, checkers, fail, disk } = this.world;
     const ops = disk.host("auditor");
     const blocks = { block: () => new Uint8Array(0) };
-    const storage = new StorageService({ ops, now: () => clock.now(), blocks });
+    const { segmentRecords } = this.world.plan.settings;
+    const now = () => clock.now();
+    const storage = new StorageService({ ops, now, blocks, segmentRecords });
     const read = async () => {
       await storage.open({ directory: ROOT, incarnation: "ffffffffffffffff" });
-      return await replayLedger(this.genesis, storage);
+      const chain = await replayLedger(this.genesis, storage);
+      for (const { slot, hash } of checkers.oracle.records)
+        if ((await storage.recordBytes(slot, fromHex(hash))) === undefined)
+          throw new Violation("S3", `the record of slot ${slot} cannot be read back`);
+      return chain;
     };
     let done = false;
     read()

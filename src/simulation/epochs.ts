@@ -145,6 +145,7 @@ export class Epochs {
     const at = this.presence.virtualTime(author, header.creationTime);
     const isMember = epoch.members.includes(author);
     const enough = isMember && answers.length >= answersMin(epoch.members.length, this.quorum);
+    if (!enough) this.ways.took("INTENT unanswered");
     if (!enough) this.checkIntent(slot, { author, at, answers: isMember ? answers : [] });
     for (const round of seal.rounds) {
       this.checkRound(slot, round);

@@ -84,6 +84,14 @@ export type Incident =
       readonly changes: number;
       readonly after: boolean;
     }
+  /** So short that it must be ridden out: it sleeps, hears nobody, or has no storage. */
+  | {
+      readonly kind: "hiccup";
+      readonly atMs: number;
+      readonly rank: number;
+      readonly forMs: number;
+      readonly of: "process" | "network" | "storage";
+    }
   | { readonly kind: "second-job"; readonly atMs: number; readonly ranks: number }
   | { readonly kind: "freeze"; readonly atMs: number; readonly forMs: number };
 
@@ -198,6 +206,12 @@ export class IncidentMaker {
     const back = this.chance(0.3) ? 0 : this.between(1, 40);
     const bit = this.random.nextUint32();
     this.made.push({ kind: "bit-rot", atMs: this.when(), back, bit });
+  }
+
+  hiccup(): void {
+    const forMs = this.between(5, Math.floor(this.evictMs / 4));
+    const of = (["process", "network", "storage"] as const)[this.random.nextBelow(3)];
+    this.made.push({ kind: "hiccup", atMs: this.when(), rank: this.anyone(), forMs, of });
   }
 
   freezeRank(): void {

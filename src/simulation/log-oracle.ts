@@ -13,7 +13,6 @@ import { settledBy } from "../ledger/replay.ts";
 import type { SettledRound } from "../ledger/settlement.ts";
 import { decodeTransaction, type Transaction } from "../ledger/transaction-object.ts";
 import { verdictName } from "../ledger/verdict.ts";
-import { SEGMENT_RECORDS } from "../limits.ts";
 import { LedgerPaths, recordName } from "../storage/paths.ts";
 import type { SimulatedDisk } from "../storage/simulated-disk.ts";
 import { type Epoch, type EpochEnd, Epochs, yesVoters } from "./epochs.ts";
@@ -49,6 +48,7 @@ export class LogOracle {
   readonly epochs: Epochs;
   private readonly disk: SimulatedDisk;
   private readonly paths: LedgerPaths;
+  private readonly segmentRecords: number;
   private readonly genesis: Genesis;
   /** Its place alone is kept up, for the judge: its state stays as genesis left it. */
   private readonly chain: Chain;
@@ -62,6 +62,7 @@ export class LogOracle {
     disk: SimulatedDisk;
     root: string;
     genesis: Genesis;
+    segmentRecords: number;
     trace: Trace;
     ways: Ways;
     presence?: Presence | undefined;
@@ -76,6 +77,7 @@ export class LogOracle {
     this.disk = options.disk;
     this.paths = new LedgerPaths(options.root);
     this.genesis = options.genesis;
+    this.segmentRecords = options.segmentRecords;
     this.trace = options.trace;
     this.timeline = options.timeline;
     this.presence = options.presence;
@@ -102,14 +104,18 @@ export class LogOracle {
     }
   }
 
-  /** The file of a record that is in the log. */
+  /** The file that has a record of the log in it: its own, or its segment's. */
   pathOf(slot: number): string {
+    const segment = Math.floor(slot / this.segmentRecords);
+    const folded = this.paths.segment(segment);
+    if (this.disk.find(folded) !== undefined) return folded;
     const prevHash = slot === 0 ? new Uint8Array(32) : fromHex(this.records[slot - 1].hash);
-    return this.paths.record(Math.floor(slot / SEGMENT_RECORDS), slot, prevHash);
+    return this.paths.record(segment, slot, prevHash);
   }
 
   private durableChild(slot: number, prevHash: Uint8Array): Uint8Array | undefined {
-    const tail = this.paths.tail(Math.floor(slot / SEGMENT_RECORDS));
+    // A segment is folded when all of its records are long known here.
+    const tail = this.paths.tail(Math.floor(slot / this.segmentRecords));
     const log = this.disk.find(this.paths.log);
     const directory = log?.durableEntries.get(tail.slice(tail.lastIndexOf("/") + 1));
     const node = directory?.durableEntries.get(recordName(slot, prevHash));

@@ -96,6 +96,8 @@ export class Misfortunes {
         if (job.up) for (const { rank } of live) deaf.deafen(rank, incident.forMs);
         return;
       }
+      case "hiccup":
+        return this.hiccup(one(incident.rank), job, incident);
       case "freeze-rank":
         if (job.up) one(incident.rank).freeze(incident.forMs);
         return;
@@ -104,6 +106,17 @@ export class Misfortunes {
           process.loseStorage(incident.forMs, incident.how);
         return;
     }
+  }
+
+  private hiccup(
+    process: RankProcess,
+    job: SimulatedJob,
+    { forMs, of }: Extract<Incident, { kind: "hiccup" }>,
+  ): void {
+    if (!job.up) return;
+    if (of === "process") process.freeze(forMs);
+    else if (of === "storage") process.loseStorage(forMs, "EIO");
+    else for (const { rank } of job.live) process.deafen(rank, forMs);
   }
 
   private rot(back: number, bit: number): void {

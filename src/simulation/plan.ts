@@ -58,6 +58,8 @@ export interface Plan {
   readonly seed: number;
   readonly scenario: Scenario;
   readonly ranks: number;
+  /** The load goes on, in peace if need be, until the log holds so many rounds and transactions. */
+  readonly size: { readonly rounds: number; readonly transactions: number };
   /** Of a job that is started again. */
   readonly ranksLater: number;
   readonly ranksPerHost: number;
@@ -96,13 +98,27 @@ export interface Plan {
 }
 
 const NO_STORAGE_FAULTS: StorageFaults = { eio: 0, readEio: 0, enospc: 0, spike: 0, spikeMsMax: 0 };
+/** Of every seed: the issue of any fault needs rounds before it, and after it. */
+const SIZE = { rounds: 200, transactions: 2000 };
+const NO_SIZE = { rounds: 0, transactions: 0 };
+const INCIDENTS_MIN = 5;
+/** By the seed: everything but the one in which nothing happens. */
+const FAULTY = SCENARIOS.filter((scenario) => scenario !== "calm");
 const CHANGING: readonly Scenario[] = ["eviction", "healing", "split", "rejoin"];
 
-export function planOf(seed: number, options: { scenario?: Scenario; ranks?: number } = {}): Plan {
+export interface PlanOptions {
+  readonly scenario?: Scenario | undefined;
+  readonly ranks?: number | undefined;
+  /** A run that is as short as its faults are: for tests that make many. */
+  readonly brief?: boolean;
+}
+
+export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const random = new Random(seed, 1);
   const between = (low: number, high: number) => low + random.nextBelow(high - low + 1);
   const chance = (share: number) => random.nextFloat() < share;
-  const scenario = options.scenario ?? SCENARIOS[seed % SCENARIOS.length];
+  const scenario = options.scenario ?? FAULTY[seed % FAULTY.length];
+  const isBrief = options.brief === true;
   const stormy = scenario === "storm";
   const has = (...names: Scenario[]) => stormy || names.includes(scenario);
   const changing = CHANGING.includes(scenario);
@@ -125,6 +141,7 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     seed,
     scenario,
     ranks,
+    size: isBrief ? NO_SIZE : SIZE,
     ranksLater: options.ranks ?? (chance(0.5) ? ranks : anySize()),
     ranksPerHost: chance(0.5) ? ranks : between(1, ranks),
     settings,
@@ -167,8 +184,8 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     incidents,
     faultsUntilMs,
     loadUntilMs,
-    loadIntervalMs: chance(0.15) ? between(200, 600) : between(6, 60),
-    batchMax: between(1, 12),
+    loadIntervalMs: isBrief && chance(0.15) ? between(200, 600) : between(5, isBrief ? 60 : 30),
+    batchMax: between(isBrief ? 1 : 6, 24),
   };
 }
 
@@ -182,13 +199,17 @@ export function storageAnswers({ storage, slowRank }: Plan): boolean {
 export function evictionMsMax(plan: Plan): number {
   const { settings, incidents, network, ranks, takeoverMs } = plan;
   const deaths = new Set(["rank-crash", "rank-exit", "host-crash", "recorder-crash"]);
-  const alone = incidents.every(({ kind }) => deaths.has(kind));
+  const others = incidents.filter(({ kind }) => !deaths.has(kind));
+  const alone = others.every(({ kind }) => kind === "hiccup");
   if (!alone || !storageAnswers(plan) || Object.keys(network).length > 0)
     return Number.POSITIVE_INFINITY;
   const { suspectMs, evictMs, turnDelayMs } = settings.monitoring;
   const turns = ranks * (turnDelayMs + settings.timing.turnDelayMs);
   // Who is about to seal may die as well, and who is left may have to ask by an INTENT.
-  return 2 * (suspectMs + evictMs + settings.timing.sealWaitMs + turns + takeoverMs) + 500;
+  const hiccupsMs = others.length * evictMs;
+  return (
+    2 * (suspectMs + evictMs + settings.timing.sealWaitMs + turns + takeoverMs) + 500 + hiccupsMs
+  );
 }
 
 /** SEALs of members that so few incidents may bring about: who comes back is let in by one more. */
@@ -234,6 +255,8 @@ function incidentsOf(
   if (has("rejoin", 0.2))
     make.times(upTo(4), () => (chance(0.7) ? make.freezeRank() : make.partition()));
   if (scenario === "bit-rot") make.times(upTo(4), () => make.bitRot());
+  if (scenario !== "calm")
+    make.times(Math.max(0, INCIDENTS_MIN - make.made.length), () => make.hiccup());
   return make.made.sort((a, b) => a.atMs - b.atMs);
 }
 
@@ -258,6 +281,8 @@ function settingsOf(
     retryDelayMs: between(5, 20),
     pollMs,
     checkpointRecords: between(3, 40),
+    // So few that a run folds some, and processes that are behind read in them meanwhile.
+    segmentRecords: between(6, 40),
     timing: {
       proposalTimeoutMs: between(30, 200),
       voteTimeoutMs: between(30, 200),

@@ -10,6 +10,7 @@ import type { Chain } from "../ledger/chain.ts";
 import { type Genesis, parseGenesis } from "../ledger/genesis.ts";
 import type { KeyPair } from "../ledger/keys.ts";
 import { PROPOSAL_HEADER_BYTES, readProposalHeader } from "../ledger/proposal.ts";
+import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
 import type { MonitorEvent } from "../monitor/monitor-events.ts";
 import { PollingWatch } from "../monitor/process-watch.ts";
 import { BlockQueue } from "../queue/block-queue.ts";
@@ -17,7 +18,7 @@ import { TransactionQueue } from "../queue/transaction-queue.ts";
 import { writeAs } from "../rank/author.ts";
 import { KeyAuthority } from "../rank/authority.ts";
 import type { RankSettings } from "../rank/context.ts";
-import { MESSAGE, PROPOSAL_HEADER_AT } from "../rank/envelope.ts";
+import { decodePull, MESSAGE, PROPOSAL_HEADER_AT } from "../rank/envelope.ts";
 import { formEpoch } from "../rank/epoch.ts";
 import { Handshake } from "../rank/handshake.ts";
 import type { PoolQueues } from "../rank/inline-pool.ts";
@@ -143,6 +144,7 @@ export class RankProcess {
     const { incoming } = this.queues;
     const service = new StorageService({
       ops: this.host,
+      segmentRecords: place.settings.segmentRecords,
       now: () => this.clock.now(),
       onNotice: ({ code, message }) => this.onNotice(code, message),
       blocks: {
@@ -152,7 +154,7 @@ export class RankProcess {
         },
       },
     });
-    this.storage = guarded(service, (error) => world.fail(error));
+    this.storage = guarded(service, (error) => world.fail(error), world.ways);
   }
 
   start(): void {
@@ -269,7 +271,7 @@ export class RankProcess {
       },
     });
     this.loop = loop;
-    this.checkpointer = new Checkpointer({ loop, storage, chain }, settings.checkpointRecords);
+    this.checkpointer = new Checkpointer({ loop, storage, chain }, settings);
     this.counter = world.users.meet(this.name, loop.intake, {
       epoch: () => this.epoch ?? "",
       wall: () => clock.wall(),
@@ -293,10 +295,19 @@ export class RankProcess {
   private onSend(bytes: Uint8Array): void {
     const { checkers, timeline } = this.world;
     checkers.sent(this.name, this.sessions, bytes);
+    if (bytes[0] === MESSAGE.pull) this.notePull(bytes);
     if (bytes[0] !== MESSAGE.proposal || bytes.length < PROPOSAL_HEADER_AT + PROPOSAL_HEADER_BYTES)
       return;
     const { round, incarnation } = readProposalHeader(bytes, PROPOSAL_HEADER_AT);
     if (toHex(incarnation) === this.incarnation) timeline.proposed(this.name, round);
+  }
+
+  private notePull(bytes: Uint8Array): void {
+    const [session] = this.sessions;
+    const body = session?.seal.unwrap(bytes);
+    const pull = body && decodePull(body, session.ranks);
+    if (pull?.vote) this.world.ways.took("vote pulled");
+    if (pull !== undefined && pull.bodies.length > 0) this.world.ways.took("body pulled");
   }
 
   /** Messages of the handshake are spared: a job that does not start is started again. */
@@ -418,6 +429,12 @@ export class RankProcess {
   /** Takes part, and nothing is under way here. */
   get idle(): boolean {
     return this.loop?.idle === true;
+  }
+
+  /** W rounds are in no record: nobody here opens another one. */
+  get atLimit(): boolean {
+    const unsettled = this.loop?.context?.core.unsettled ?? 0;
+    return unsettled >= UNRECORDED_ROUNDS_MAX;
   }
 
   /** Slots of shared memory that nobody has given back; empty when all are free. */

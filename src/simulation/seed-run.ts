@@ -46,10 +46,7 @@ export interface SeedResult {
 
 export async function runSeed(spec: SeedSpec, print?: (line: string) => void): Promise<SeedResult> {
   const { seed, faults, ranks, quorum } = spec;
-  const plan = planOf(seed, {
-    ...(faults !== undefined && { scenario: faults }),
-    ...(ranks !== undefined && { ranks }),
-  });
+  const plan = planOf(seed, { scenario: faults, ranks });
   return resultOf(await simulate(plan, { quorum, print }));
 }
 

@@ -47,7 +47,7 @@ export class Users {
   private readonly trace: Trace;
   private readonly wall: () => number;
   private readonly sequences = new Map<number, number>();
-  counts = { submitted: 0, accepted: 0, refused: 0, finals: 0, agreed: 0 };
+  counts = { submitted: 0, accepted: 0, refused: 0, turnedAway: 0, finals: 0, agreed: 0 };
 
   constructor(options: { random: Random; checkers: Checkers; trace: Trace; wall: () => number }) {
     this.random = options.random;
@@ -135,6 +135,7 @@ export class Users {
         answered.add(one.id);
         continue;
       }
+      if (status === SUBMIT.FULL) this.counts.turnedAway++;
       // It may be pending for somebody else, as a backup of another rank: asking again tells.
       if (status !== SUBMIT.DUPLICATE_PENDING) this.counts.refused++;
       // The same transaction may stand twice in a batch; one of them may have been taken.

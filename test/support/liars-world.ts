@@ -118,7 +118,15 @@ export class LiarsWorld {
     const ways = new Ways();
     const presence = new Presence();
     this.oracle = new LogOracle({
-      ...{ disk: this.disk, root: ROOT, genesis, trace: this.trace, ways, presence },
+      ...{
+        disk: this.disk,
+        root: ROOT,
+        genesis,
+        trace: this.trace,
+        segmentRecords: plan.settings.segmentRecords,
+        ways,
+        presence,
+      },
       onEpochEnd: () => {},
       mayLie: (incarnation) => this.isLiar(presence.processOf(incarnation)?.name ?? ""),
     });
@@ -307,7 +315,9 @@ export class LiarsWorld {
     this.job.kill(false);
     const ops = disk.host("auditor");
     const blocks = { block: () => new Uint8Array(0) };
-    const storage = new StorageService({ ops, now: () => clock.now(), blocks });
+    const { segmentRecords } = this.plan.settings;
+    const now = () => clock.now();
+    const storage = new StorageService({ ops, now, blocks, segmentRecords });
     let chain: Chain | undefined;
     const read = async () => {
       await storage.open({ directory: ROOT, incarnation: "ffffffffffffffff" });
