@@ -2,6 +2,7 @@
 import { EXIT, type ExitCode } from "../base/errors.ts";
 import type { Quorum } from "../ledger/genesis.ts";
 import type { LostSeed } from "../simulation/campaign.ts";
+import type { Hunt } from "../simulation/mutation-check.ts";
 import type { SeedResult } from "../simulation/seed-run.ts";
 import { faultsOf, type Tally } from "../simulation/tally.ts";
 import type { Family } from "../simulation/trace.ts";
@@ -112,6 +113,16 @@ export function jsonOf({ tally, failures, seconds: took, jobs }: Summary): objec
     ...{ kinds: Object.fromEntries(kinds), faults: Object.fromEntries(faults), ways, never },
     failures: failures.map(({ seed, broken }) => ({ seed, ...broken })),
   };
+}
+
+/** Bug by bug: the rule that found it, and after how many seeds. */
+export function describeHunts(hunts: readonly Hunt[]): string {
+  return hunts
+    .map(({ mutation, rule, seeds, isCaught }) => {
+      const found = isCaught ? rule : `NOT FOUND (${rule ?? "nothing broken"})`;
+      return `${found?.padEnd(6)} after ${String(seeds).padStart(2)} seeds  ${mutation.bug}\n`;
+    })
+    .join("");
 }
 
 function listOf(counts: Iterable<readonly [string, number]>): string {

@@ -4,6 +4,8 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { EXIT, type ExitCode } from "../base/errors.ts";
 import { QUORUMS, type Quorum } from "../ledger/genesis.ts";
 import { type CampaignOptions, type LostSeed, runCampaign } from "../simulation/campaign.ts";
+import { type Hunt, hunt } from "../simulation/mutation-check.ts";
+import { MUTATIONS } from "../simulation/mutations.ts";
 import { SCENARIOS, type Scenario } from "../simulation/plan.ts";
 import { runSeed, type SeedResult } from "../simulation/seed-run.ts";
 import { Tally } from "../simulation/tally.ts";
@@ -12,6 +14,7 @@ import { ProgressLine } from "./progress.ts";
 import {
   commit,
   describeFailure,
+  describeHunts,
   describeRun,
   describeTally,
   exitCodeFor,
@@ -27,12 +30,13 @@ Examples:
   baash simulate --seed 17                          one run
   baash simulate --seed 17 --trace                  every event of it
   baash simulate --seeds 1000                       seeds 1 to 1000, on all cores
+  baash simulate --mutations                        are all deliberate bugs found?
   baash simulate --minutes 10 --faults storm        what fits into ten minutes
   baash simulate --seeds 100 --quorum byzantine --json | jq .seedsPerMinute
 
 Exit codes:
   0   no promise was broken
-  1   safety: a wrong answer; or a thousand seeds and more that never took one of the rare ways
+  1   safety: a wrong answer; or a deliberate bug that nobody found, or a thousand seeds and more that never took one of the rare ways
   2   wrong command line
   3   liveness: nothing wrong was said, and something that had to come did not
   70  crash: an exception nobody expected, in a rank or in the simulator
@@ -47,6 +51,7 @@ interface Flags {
   readonly faults?: Scenario;
   readonly quorum?: Quorum;
   readonly jobs: number;
+  readonly mutations?: boolean;
   readonly keepGoing?: boolean;
   readonly trace?: boolean;
   readonly json?: boolean;
@@ -78,6 +83,7 @@ export function simulateCommand(): Command {
         .argParser(positive)
         .default(availableParallelism(), "cores"),
     )
+    .option("--mutations", "let deliberate bugs loose: each must be found")
     .option("--keep-going", "go on after a failure")
     .option("--trace", "print every event (of --seed)")
     .option("--json", "print as JSON")
@@ -85,9 +91,9 @@ export function simulateCommand(): Command {
     .action(async (flags: Flags, command: Command) => {
       if (flags.trace && flags.seed === undefined)
         command.error("error: --trace is for one seed: use it with --seed");
-      process.exitCode = await (flags.seed === undefined
-        ? runMany(flags)
-        : runOne(flags.seed, flags));
+      if (flags.mutations) process.exitCode = await runMutations(flags);
+      else if (flags.seed === undefined) process.exitCode = await runMany(flags);
+      else process.exitCode = await runOne(flags.seed, flags);
     });
 }
 
@@ -121,6 +127,19 @@ async function runOne(seed: number, flags: Flags): Promise<ExitCode> {
   else await print(describeRun(result));
   if (result.broken !== undefined) process.stderr.write(describeFailure(result, flags));
   return result.broken === undefined ? EXIT.ok : exitCodeFor(result.broken.family);
+}
+
+async function runMutations({ json = false }: Flags): Promise<ExitCode> {
+  const progress = new ProgressLine("bugs", false);
+  const hunts: Hunt[] = [];
+  for (const mutation of MUTATIONS) {
+    hunts.push(await hunt(mutation));
+    progress.update(hunts.length / MUTATIONS.length, hunts.length, "bugs");
+  }
+  progress.end();
+  if (json) await printJson(hunts.map(({ mutation: { bug }, ...rest }) => ({ bug, ...rest })));
+  else await print(describeHunts(hunts));
+  return hunts.every(({ isCaught }) => isCaught) ? EXIT.ok : EXIT.failed;
 }
 
 async function runMany(flags: Flags): Promise<ExitCode> {

@@ -4,10 +4,11 @@
  */
 import { Random } from "../base/random.ts";
 import { createGenesis, type Quorum } from "../ledger/genesis.ts";
-import { SimulatedDisk } from "../storage/simulated-disk.ts";
+import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
+import { type DiskFault, type DiskStep, SimulatedDisk } from "../storage/simulated-disk.ts";
 import { Checkers } from "./checkers.ts";
 import { DiskFaults } from "./disk-faults.ts";
-import { DiskWays } from "./disk-ways.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import { Ending } from "./ending.ts";
 import type { Epoch, EpochEnd } from "./epochs.ts";
 import { Faults } from "./faults.ts";
@@ -26,6 +27,10 @@ import { Ways } from "./ways.ts";
 
 /** In peace, for the log to reach the size that the plan asks for. */
 const GROWTH_MS = 120_000;
+/** Users come so much more seldom once the log has its size, while faults last. */
+const GROWN_PACE = 6;
+/** A member that is awake is heard at least once in so many heartbeats. */
+const SILENT_BEATS = 20;
 const INSIST_MS = 400;
 const RESTART_MS = 200;
 const LOOK_MS = 5;
@@ -37,6 +42,10 @@ export interface ClusterOptions {
   readonly print?: ((line: string) => void) | undefined;
   /** Tests of the checkers change the production objects of a rank here, once it takes part. */
   readonly onRank?: (process: RankProcess) => void;
+  /** The same, of a process that has not started. */
+  readonly onProcess?: (process: RankProcess) => void;
+  /** What the disk does beside what the plan has it do. */
+  readonly diskFault?: (step: DiskStep) => DiskFault | undefined;
   /** What is on the disk when nothing is left to ask. */
   readonly onEnd?: (disk: SimulatedDisk) => void;
 }
@@ -179,10 +188,16 @@ class Cluster {
       losePower: () => this.losePower(),
     });
     this.ending = new Ending(this.world, { genesis, rotten: this.misfortunes.rotten });
-    const diskWays = new DiskWays(clock, ways);
+    const diskWatch = new DiskWatch(clock, oracle, ways);
     this.disk.fault = (step) => {
       this.trace.add(`${step.host} ${step.step} ${step.path.slice(-24)}`);
-      diskWays.saw(step);
+      try {
+        diskWatch.saw(step);
+      } catch (error) {
+        this.fail(error);
+      }
+      const more = options.diskFault?.(step);
+      if (more !== undefined) return more;
       return this.diskFaults.of(step, this.processes.get(step.host), this.world.faulty);
     };
     this.disk.onCrash = (host) => this.diskCrashed(host);
@@ -211,11 +226,13 @@ class Cluster {
     clock.schedule(plan.faultsUntilMs, () => this.makePeace());
     this.supervise();
     this.load();
+    this.insist();
+    this.listen();
     await clock.run(plan.loadUntilMs, () => this.failed);
     this.makePeace();
     await clock.run(plan.loadUntilMs + GROWTH_MS, () => this.failed || this.isGrown);
-    if (!this.failed && !this.isGrown) this.fail(ending.explain(this.job, "the log does not grow"));
-    this.insist();
+    if (!this.failed && !this.isGrown)
+      this.fail(ending.explain(this.job, "the log does not grow", "L1"));
     const peaceAt = clock.now();
     const what = await this.settle(peaceAt + ending.patienceMs);
     this.settledAfterMs = clock.now() - peaceAt;
@@ -292,7 +309,10 @@ class Cluster {
       number,
       size,
       onRank: (process) => onRank?.(process),
-      onProcess: (process) => this.processes.set(process.name, process),
+      onProcess: (process) => {
+        this.processes.set(process.name, process);
+        this.options.onProcess?.(process);
+      },
     });
     this.everyJob.push(job);
     return job;
@@ -345,6 +365,18 @@ class Cluster {
     }
   }
 
+  /** L3, L7: nobody falls silent, and nobody holds more than W rounds. */
+  private listen(): void {
+    const { heartbeatMs } = this.plan.settings.monitoring;
+    for (const { name, silentMs, unsettled } of this.job.live) {
+      if (silentMs > SILENT_BEATS * heartbeatMs)
+        this.fail(new Violation("L3", `${name} has said nothing for ${Math.round(silentMs)} ms`));
+      if (unsettled > UNRECORDED_ROUNDS_MAX)
+        this.fail(new Violation("L7", `${name} holds ${unsettled} rounds that are in no record`));
+    }
+    if (!this.failed) this.clock.after(heartbeatMs, () => this.listen());
+  }
+
   // Load.
 
   private anyRank(): RankProcess | undefined {
@@ -362,10 +394,11 @@ class Cluster {
 
   private load(): void {
     const { plan, clock, random } = this;
-    clock.after(plan.loadIntervalMs * 2 * random.nextFloat(), () => {
+    const slower = this.isGrown && plan.size.rounds > 0 ? GROWN_PACE : 1;
+    clock.after(plan.loadIntervalMs * slower * 2 * random.nextFloat(), () => {
       if ((clock.now() >= plan.loadUntilMs && this.isGrown) || this.failed) return;
       const process = this.anyRank();
-      if (process !== undefined) this.visit(process);
+      if (process !== undefined && this.world.users.open < plan.openMax) this.visit(process);
       this.load();
     });
   }
@@ -380,8 +413,11 @@ class Cluster {
   /** Users send again what nobody answered: the rank that took it may be gone. */
   private insist(): void {
     if (this.failed) return;
-    const counter = this.job.up ? this.anyRank()?.counter : undefined;
-    if (counter !== undefined) this.world.users.insist(counter);
+    const { users, faulty } = this.world;
+    // While faults last they wait, unless nobody else would come.
+    const insists = !faulty || users.open >= this.plan.openMax;
+    const counter = insists && this.job.up ? this.anyRank()?.counter : undefined;
+    if (counter !== undefined) users.insist(counter);
     this.clock.after(INSIST_MS, () => this.insist());
   }
 

@@ -46,8 +46,7 @@ export class Ending {
     if (!job.up || job.live.length === 0) return `job ${job.number} is not up (${job.ended})`;
     const beside = newcomers.find((one) => one.ended === undefined);
     if (beside !== undefined) return `job ${beside.number} has not ended`;
-    const open = users.submissions.filter(({ resolved }) => !resolved).length;
-    if (open > 0) return `${open} transactions have no answer`;
+    if (users.open > 0) return `${users.open} transactions have no answer`;
     checkers.oracle.advance();
     const { hash } = checkers.oracle.head!;
     const members = checkers.oracle.epochs.newest!.members;
@@ -69,12 +68,12 @@ export class Ending {
     return undefined;
   }
 
-  explain(job: SimulatedJob, what: string): Violation {
+  explain(job: SimulatedJob, what: string, rule = "L2"): Violation {
     const { oracle } = this.world.checkers;
     const ranks = job.ranks.map((process) => describe(process));
     const members = oracle.epochs.newest?.members.map((one) => one.slice(0, 4)).join();
     return new Violation(
-      "L2",
+      rule,
       `after ${this.patienceMs} ms of peace: ${what} (storage ends at slot ${oracle.head?.slot}, members ${members}; job ${job.number}, ended ${job.ended})\n  ${ranks.join("\n  ")}`,
     );
   }
@@ -147,7 +146,10 @@ export class Ending {
     let done = false;
     read()
       .then((chain) => checkers.recovered(chain))
-      .catch((error) => fail(error))
+      // Whatever it says: what was final is not to be read any more.
+      .catch((error) =>
+        fail(error instanceof Violation ? error : new Violation("S3", String(error), error)),
+      )
       .finally(() => {
         done = true;
       });

@@ -30,6 +30,7 @@ export class SimulatedJob {
   private readonly world: World;
   private readonly onRank: (process: RankProcess) => void;
   private readonly onProcess: (process: RankProcess) => void;
+  private readonly share: (endpoint: Transport) => Transport;
   private readonly random: Random;
   /** Code of what ended it: an error at its start, or what its last rank stopped with. */
   ended: string | undefined;
@@ -44,12 +45,15 @@ export class SimulatedJob {
       /** A process exists, and later: it has a loop. */
       onProcess(process: RankProcess): void;
       onRank(process: RankProcess): void;
+      /** What a process has of its endpoint: all of it, unless somebody else has a part. */
+      share?(endpoint: Transport): Transport;
     },
   ) {
     this.world = world;
     this.number = options.number;
     this.onRank = options.onRank;
     this.onProcess = options.onProcess;
+    this.share = options.share ?? ((endpoint) => endpoint);
     this.random = new Random(world.plan.seed, 50_000 + this.number);
     const { plan, clock } = world;
     const { size } = options;
@@ -73,7 +77,7 @@ export class SimulatedJob {
 
   private addProcess(transport: Transport): RankProcess {
     const settings = { ...this.world.plan.settings, ranksWanted: this.size };
-    const place = { job: this.number, transport, settings };
+    const place = { job: this.number, transport: this.share(transport), settings };
     const process = new RankProcess(this.world, place, {
       onStarted: (started) => this.started(started),
       onStartFailed: (failed, error) => this.startFailed(failed, error),

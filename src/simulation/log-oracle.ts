@@ -3,17 +3,17 @@
  * only what would survive a loss of all power, judges each record and runs it through the model.
  * Whatever a rank calls final must be here already.
  */
-import { fromHex, readU32, toHex } from "../base/bytes.ts";
+import { equalBytes, fromHex, readU32, toHex } from "../base/bytes.ts";
 import { blockHash, createBlockLocation, locateBlock } from "../ledger/block.ts";
 import { Chain } from "../ledger/chain.ts";
-import type { Genesis } from "../ledger/genesis.ts";
+import type { Genesis, Quorum } from "../ledger/genesis.ts";
 import { judgeRecord, namesOf } from "../ledger/judge.ts";
 import { decodeRecord, type LedgerRecord } from "../ledger/record.ts";
 import { settledBy } from "../ledger/replay.ts";
 import type { SettledRound } from "../ledger/settlement.ts";
 import { decodeTransaction, type Transaction } from "../ledger/transaction-object.ts";
 import { verdictName } from "../ledger/verdict.ts";
-import { LedgerPaths, recordName } from "../storage/paths.ts";
+import { LedgerPaths, parseHeadName, parseRecordName, recordName } from "../storage/paths.ts";
 import type { SimulatedDisk } from "../storage/simulated-disk.ts";
 import { type Epoch, type EpochEnd, Epochs, yesVoters } from "./epochs.ts";
 import type { Presence } from "./presence.ts";
@@ -53,6 +53,8 @@ export class LogOracle {
   /** Its place alone is kept up, for the judge: its state stays as genesis left it. */
   private readonly chain: Chain;
   private readonly blocks = new Map<string, number>();
+  /** As they were written, by slot. */
+  private readonly recordBytes: Uint8Array[] = [];
   private readonly trace: Trace;
   private readonly timeline: Timeline | undefined;
   private readonly presence: Presence | undefined;
@@ -113,6 +115,27 @@ export class LogOracle {
     return this.paths.record(segment, slot, prevHash);
   }
 
+  /** Bytes of a final record as they were written. */
+  bytesOf(slot: number): Uint8Array | undefined {
+    return this.recordBytes[slot];
+  }
+
+  /** Slot of the newest checkpoint whose head is durable, or -1. */
+  newestCheckpoint(): number {
+    const directory = this.disk.find(this.paths.checkpoints);
+    const slots = [...(directory?.durableEntries.keys() ?? [])].map((name) => parseHeadName(name));
+    return Math.max(-1, ...slots.filter((slot) => slot !== undefined));
+  }
+
+  /** The path is the name of a final record in the tail, and what lies there is whole. */
+  isRecordFile(path: string): boolean {
+    const name = parseRecordName(path.slice(path.lastIndexOf("/") + 1));
+    const record = name && this.records[name.slot];
+    if (record === undefined || this.pathOf(name!.slot) !== path) return false;
+    const file = this.disk.find(path);
+    return file !== undefined && equalBytes(file.bytes, this.recordBytes[name!.slot]);
+  }
+
   private durableChild(slot: number, prevHash: Uint8Array): Uint8Array | undefined {
     // A segment is folded when all of its records are long known here.
     const tail = this.paths.tail(Math.floor(slot / this.segmentRecords));
@@ -160,6 +183,7 @@ export class LogOracle {
     if (counts && body.kind === "SEAL") chain.install(body.seal.members);
     if (counts && body.kind === "INTENT")
       chain.announce(header.authorIncarnation, body.intent.answered);
+    this.recordBytes.push(bytes);
     this.records.push({
       slot,
       hash: toHex(hash),
@@ -246,7 +270,7 @@ export class LogOracle {
     const ranks = this.chain.ranks;
     for (const { rank } of namesOf(round)) {
       const yes = yesVoters(round, rank, 0, ranks);
-      if (yes <= ranks / 2) {
+      if (yes < winsIn(ranks, this.genesis.quorum)) {
         throw new Violation(
           "S4",
           `slot ${slot} includes rank ${rank} with ${yes} of ${ranks} votes`,
@@ -254,4 +278,10 @@ export class LogOracle {
       }
     }
   }
+}
+
+/** w of protocol.md: more than half, or all but the third that may lie. */
+function winsIn(ranks: number, quorum: Quorum): number {
+  if (quorum === "majority") return Math.floor(ranks / 2) + 1;
+  return ranks - Math.floor((ranks - 1) / 3);
 }

@@ -95,6 +95,8 @@ export interface Plan {
   readonly loadIntervalMs: number;
   /** Transactions in one call of a client at most. */
   readonly batchMax: number;
+  /** Transactions without an answer with which users still come. */
+  readonly openMax: number;
 }
 
 const NO_STORAGE_FAULTS: StorageFaults = { eio: 0, readEio: 0, enospc: 0, spike: 0, spikeMsMax: 0 };
@@ -130,7 +132,12 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const loadUntilMs = changing || stormy ? between(1500, 4000) : between(800, 3000);
   const faultsUntilMs = Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
   const heals = scenario === "healing" || (scenario !== "eviction" && chance(0.3));
-  const settings = settingsOf(between, chance, heals);
+  const batchMax = between(isBrief ? 1 : 6, 24);
+  const paceMs = loadUntilMs / between(150, 300);
+  const settings = {
+    ...settingsOf(between, chance, heals),
+    ...(!isBrief && { roundIntervalMs: chance(0.2) ? 0 : Math.ceil(paceMs) }),
+  };
   const incidents = incidentsOf(scenario, random, {
     ranks,
     untilMs: faultsUntilMs,
@@ -184,8 +191,13 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     incidents,
     faultsUntilMs,
     loadUntilMs,
-    loadIntervalMs: isBrief && chance(0.15) ? between(200, 600) : between(5, isBrief ? 60 : 30),
-    batchMax: between(isBrief ? 1 : 6, 24),
+    loadIntervalMs: isBrief
+      ? chance(0.15)
+        ? between(200, 600)
+        : between(5, 60)
+      : (loadUntilMs * batchMax) / (2 * SIZE.transactions),
+    batchMax,
+    openMax: chance(0.8) ? between(60, 400) : 2000,
   };
 }
 
@@ -280,7 +292,7 @@ function settingsOf(
     collectiveTimeoutMs: between(100, 600),
     retryDelayMs: between(5, 20),
     pollMs,
-    checkpointRecords: between(3, 40),
+    checkpointRecords: between(8, 60),
     // So few that a run folds some, and processes that are behind read in them meanwhile.
     segmentRecords: between(6, 40),
     timing: {

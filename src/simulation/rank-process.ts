@@ -19,7 +19,7 @@ import { writeAs } from "../rank/author.ts";
 import { KeyAuthority } from "../rank/authority.ts";
 import type { RankSettings } from "../rank/context.ts";
 import { decodePull, MESSAGE, PROPOSAL_HEADER_AT } from "../rank/envelope.ts";
-import { formEpoch } from "../rank/epoch.ts";
+import { type FormedEpoch, formEpoch } from "../rank/epoch.ts";
 import { Handshake } from "../rank/handshake.ts";
 import type { PoolQueues } from "../rank/inline-pool.ts";
 import { RankLoop } from "../rank/loop.ts";
@@ -102,7 +102,12 @@ export class RankProcess {
   private readonly random: Random;
   private readonly storage: LedgerStorage;
   private checkpointer: Checkpointer | undefined;
+  /** It sent something, or could not: it slept, or was outside. */
+  private spokeAt = 0;
   private outage: { until: number; how: Outage } = { until: 0, how: "EIO" };
+  /** Who it is, and the epoch that it began in: what a twin takes over. */
+  identity: Identity | undefined;
+  formed: FormedEpoch | undefined;
   loop: RankLoop | undefined;
   chain: Chain | undefined;
   counter: Counter | undefined;
@@ -113,7 +118,7 @@ export class RankProcess {
 
   constructor(
     world: World,
-    place: { job: number; transport: Transport; settings: RankSettings },
+    place: { job: number; transport: Transport; settings: RankSettings; twin?: boolean },
     events: ProcessEvents,
   ) {
     const { job, transport } = place;
@@ -122,7 +127,7 @@ export class RankProcess {
     this.events = events;
     this.rank = transport.rank;
     this.pid = world.processes.push(this) - 1;
-    this.name = `${job}.${this.rank}`;
+    this.name = `${job}.${this.rank}${place.twin ? "'" : ""}`;
     this.random = new Random(world.plan.seed, 1000 * job + this.rank + 7);
     this.skewMs = Math.round((2 * this.random.nextFloat() - 1) * world.plan.skewMsMax);
     this.clock = new ProcessClock(world.clock, this.skewMs);
@@ -154,7 +159,12 @@ export class RankProcess {
         },
       },
     });
-    this.storage = guarded(service, (error) => world.fail(error), world.ways);
+    this.storage = guarded(service, {
+      name: this.name,
+      checkers: world.checkers,
+      ways: world.ways,
+      fail: (error) => world.fail(error),
+    });
   }
 
   start(): void {
@@ -196,9 +206,35 @@ export class RankProcess {
       takeoverMs: world.plan.takeoverMs,
       onWait: (sentence) => world.trace.add(`${this.name} waits: ${sentence}`),
     });
+    this.formed = formed;
     const loop = this.createLoop(chain, identity, formed.roster);
     loop.start(formed);
     for (const { from, bytes } of handshake.early.splice(0)) loop.replay(from, bytes);
+    this.events.onStarted(this);
+  }
+
+  /**
+   * Runs under the identity of another process, in the epoch that this one formed, with what storage
+   * remembers and nothing else.
+   */
+  startAs(original: RankProcess): void {
+    this.runAs(original).catch((error) => this.events.onStartFailed(this, error));
+  }
+
+  private async runAs({ identity, formed }: RankProcess): Promise<void> {
+    const { world, storage } = this;
+    if (identity === undefined || formed === undefined) throw new Error("it is in no epoch");
+    const incarnation = toHex(identity.incarnation);
+    const { genesis: bytes } = await storage.open({ directory: ROOT, incarnation });
+    const genesis = parseGenesis(bytes, ROOT);
+    const chain = await replayLedger(genesis, storage);
+    this.chain = chain;
+    this.identity = identity;
+    await writeAs(storage, identity, {
+      rank: this.rank,
+      ledgerKey: world.ledgerKey.privateKey,
+    });
+    this.createLoop(chain, identity, formed.roster).start(formed);
     this.events.onStarted(this);
   }
 
@@ -220,8 +256,10 @@ export class RankProcess {
       ledgerKey,
       keys: { signing: seededKey("ed25519", random), box: seededKey("x25519", random) },
     });
+    this.identity = identity;
     await writeAs(storage, identity, { rank, ledgerKey });
-    world.presence.drawn(toHex(incarnation), this);
+    if (!world.presence.drawn(toHex(incarnation), this))
+      world.fail(new Violation("S10", `${this.name} is an incarnation that was there before`));
     return identity;
   }
 
@@ -293,6 +331,7 @@ export class RankProcess {
   }
 
   private onSend(bytes: Uint8Array): void {
+    this.spokeAt = this.world.clock.now();
     const { checkers, timeline } = this.world;
     checkers.sent(this.name, this.sessions, bytes);
     if (bytes[0] === MESSAGE.pull) this.notePull(bytes);
@@ -341,6 +380,7 @@ export class RankProcess {
     if (former !== undefined && toHex(former.incarnation) !== incarnation)
       world.ways.took("rejoin");
     this.sessions.unshift(session);
+    this.spokeAt = world.clock.now();
   }
 
   /** Counted once an epoch, where its lanes are not those that the job began with. */
@@ -396,6 +436,7 @@ export class RankProcess {
 
   freeze(forMs: number): void {
     this.clock.freeze(forMs);
+    this.spokeAt = Math.max(this.spokeAt, this.world.clock.now() + forMs);
     this.away(forMs);
   }
 
@@ -431,10 +472,23 @@ export class RankProcess {
     return this.loop?.idle === true;
   }
 
+  /**
+   * L3: whatever its storage and its lanes do, a member that is awake goes on speaking. Answers for how
+   * long it has not, in virtual ms.
+   */
+  get silentMs(): number {
+    const others = this.loop?.context?.session.others.length ?? 0;
+    return others === 0 ? 0 : this.world.clock.now() - this.spokeAt;
+  }
+
+  /** Rounds open or closed that no record settles yet. */
+  get unsettled(): number {
+    return this.loop?.context?.core.unsettled ?? 0;
+  }
+
   /** W rounds are in no record: nobody here opens another one. */
   get atLimit(): boolean {
-    const unsettled = this.loop?.context?.core.unsettled ?? 0;
-    return unsettled >= UNRECORDED_ROUNDS_MAX;
+    return this.unsettled >= UNRECORDED_ROUNDS_MAX;
   }
 
   /** Slots of shared memory that nobody has given back; empty when all are free. */
