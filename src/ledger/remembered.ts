@@ -119,8 +119,16 @@ export class Remembered {
     this.count++;
   }
 
-  /** Forgets every last valid round up to `round` and raises the floors of the senders. */
-  forget(round: number, floors: NumberTable, onFloor: (hash: number) => void): void {
+  /**
+   * Forgets every last valid round up to `round` and raises the floors of the senders. `onEntry` is
+   * told of each entry while it is still there.
+   */
+  forget(
+    round: number,
+    floors: NumberTable,
+    onFloor: (hash: number) => void,
+    onEntry?: (entry: number) => void,
+  ): void {
     const last = Math.min(round, this.through + RING);
     // Most of a round's entries come from few senders in a row: one floor is kept at hand.
     let sender = -1;
@@ -145,6 +153,7 @@ export class Remembered {
           floors.set(sender, hash, floor);
           onFloor(hash);
         }
+        onEntry?.(entry);
         this.#unlink(entry);
         words[at + NEXT_IN_ROUND] = this.#free;
         this.#free = entry;

@@ -60,6 +60,12 @@ export class State {
   readonly #records = new RecordsTable();
   readonly #balances = new NumberTable(ENTRY.account, 0);
   readonly #floors = new NumberTable(ENTRY.floor, -1);
+  /**
+   * Told the txnID (valid during the call) and outcome of each transaction whose last valid round is
+   * over: from now on the state cannot say whether it was executed.
+   */
+  onForgotten: ((id: Uint8Array, outcome: number) => void) | undefined;
+  readonly #forgottenId = new Uint8Array(32);
   readonly #remembered: Remembered;
   readonly #root = new StateRoot(this.#records, [this.#balances, this.#floors]);
   #order: KeyOrder | undefined;
@@ -256,7 +262,13 @@ export class State {
 
   #forget(round: number): void {
     this.#lastSender = -1;
-    this.#remembered.forget(round, this.#floors, this.#touch);
+    const remembered = this.#remembered;
+    const { onForgotten } = this;
+    if (onForgotten === undefined) return remembered.forget(round, this.#floors, this.#touch);
+    remembered.forget(round, this.#floors, this.#touch, (entry) => {
+      remembered.copyId(entry, this.#forgottenId, 0);
+      onForgotten(this.#forgottenId, remembered.outcome(entry));
+    });
   }
 
   /** Executes the transaction at `txn` and answers its outcome. */

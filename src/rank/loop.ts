@@ -108,13 +108,15 @@ export class RankLoop {
         propagate: (accepted: readonly Uint8Array[]) => this.propagation.accepted(accepted),
       }),
     });
+    const own = new OwnBlocks(transactions, (owner, batch) => intake.deliver(owner, batch));
+    chain.state.onForgotten = (id, outcome) => own.forgotten(id, outcome);
     this.parts = parts;
     this.identity = parts.identity;
     this.healing = new Healing(parts.command);
     this.shared = {
       ...parts,
       intake,
-      own: new OwnBlocks(transactions, (owner, batch) => intake.deliver(owner, batch)),
+      own,
       events: { ...events, onFinal: (slot) => this.onFinal(slot) },
       counters: { blocks: 0, transactions: 0, epochs: 0, dropped: new Map() },
       misdeeds: new Misdeeds(transport.size, {

@@ -4,6 +4,7 @@
  * that giving them back or settling them is O(1). Main thread.
  */
 import { assert } from "../base/assert.ts";
+import { toHex } from "../base/bytes.ts";
 import type { ReceiptBatch } from "../ledger/service.ts";
 import type { BlockQueue } from "../queue/block-queue.ts";
 import { type Chain, NONE } from "../queue/keyed-fifo.ts";
@@ -48,6 +49,8 @@ export class OwnBlocks {
   private readonly deliver: (owner: number, batch: ReceiptBatch) => void;
   private readonly rounds = new Map<number, OwnBlock[]>();
   private readonly collectors: Collector[] = [];
+  /** Outcomes of transactions that are still here though another rank's block had them, by txnID. */
+  private readonly first = new Map<string, number>();
   inFlight = 0;
   /** The queue's txnIDs, eight words each. */
   private readonly idWords: Int32Array;
@@ -102,6 +105,14 @@ export class OwnBlocks {
     block.outcomes = outcomes;
   }
 
+  /**
+   * The window of an executed transaction ends. Should it be here as well, a later block of this rank
+   * will find it expired; its first receipt is its receipt all the same.
+   */
+  forgotten(id: Uint8Array, outcome: number): void {
+    if (this.transactions.byId(id, 0) !== NONE) this.first.set(toHex(id), outcome);
+  }
+
   agreed(round: number): void {
     for (const { chain } of this.rounds.get(round) ?? []) this.collect(chain, undefined);
     this.flush("agreed");
@@ -148,8 +159,16 @@ export class OwnBlocks {
       to.times[at] = times[2 * slot];
       to.outcomes[at] = outcomes === undefined ? 0 : outcomes[i];
       for (let k = 0; k < 8; k++) to.idWords[8 * at + k] = idWords[8 * slot + k];
+      if (outcomes !== undefined && this.first.size > 0) this.recall(to, at);
       slot = fifo.next(slot);
     }
+  }
+
+  /** What was told, or would have been, of the first time that it was executed. */
+  private recall({ ids, outcomes }: Collector, at: number): void {
+    const id = toHex(ids, 32 * at, 32 * at + 32);
+    outcomes[at] = this.first.get(id) ?? outcomes[at];
+    this.first.delete(id);
   }
 
   private flush(level: "agreed" | "final"): void {
