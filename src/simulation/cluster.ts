@@ -12,6 +12,7 @@ import { DiskWatch } from "./disk-watch.ts";
 import { Ending } from "./ending.ts";
 import type { Epoch, EpochEnd } from "./epochs.ts";
 import { Faults } from "./faults.ts";
+import type { Incident } from "./incidents.ts";
 import { SimulatedJob } from "./job.ts";
 import { LogOracle } from "./log-oracle.ts";
 import { Misfortunes } from "./misfortunes.ts";
@@ -31,6 +32,8 @@ const GROWTH_MS = 120_000;
 const GROWN_PACE = 6;
 /** A member that is awake is heard at least once in so many heartbeats. */
 const SILENT_BEATS = 20;
+/** For incidents that nobody was there for, beyond the end of the faults. */
+const WAIT_MS = 20_000;
 const INSIST_MS = 400;
 const RESTART_MS = 200;
 const LOOK_MS = 5;
@@ -106,6 +109,8 @@ class Cluster {
   /** The job that users talk to, and newcomers beside it. */
   private job!: SimulatedJob;
   private readonly newcomers: SimulatedJob[] = [];
+  /** Incidents that have not happened. */
+  private readonly waiting = new Set<Incident>();
   /** In the order in which they started. */
   private readonly everyJob: SimulatedJob[] = [];
   /** No job is started again. */
@@ -219,18 +224,17 @@ class Cluster {
   async run(): Promise<void> {
     const { plan, clock, world, ending } = this;
     this.job = this.startJob(plan.ranks);
-    for (const incident of plan.incidents)
-      clock.schedule(incident.atMs, () => {
-        if (!this.failed && world.faulty) this.misfortunes.happen(incident);
-      });
-    clock.schedule(plan.faultsUntilMs, () => this.makePeace());
+    for (const incident of plan.incidents) this.await(incident, incident.atMs);
+    clock.schedule(plan.faultsUntilMs, () => this.tryPeace());
     this.supervise();
     this.load();
     this.insist();
     this.listen();
     await clock.run(plan.loadUntilMs, () => this.failed);
+    const peaceful = () => this.failed || !world.faulty;
+    await clock.run(plan.loadUntilMs + WAIT_MS, peaceful);
     this.makePeace();
-    await clock.run(plan.loadUntilMs + GROWTH_MS, () => this.failed || this.isGrown);
+    await clock.run(clock.now() + GROWTH_MS, () => this.failed || this.isGrown);
     if (!this.failed && !this.isGrown)
       this.fail(ending.explain(this.job, "the log does not grow", "L1"));
     const peaceAt = clock.now();
@@ -352,6 +356,25 @@ class Cluster {
     this.disk.losePower();
   }
 
+  /** Lets it happen at that time, or as soon as there is somebody whom it can befall. */
+  private await(incident: Incident, atMs: number): void {
+    const { clock, waiting } = this;
+    waiting.add(incident);
+    clock.schedule(atMs, () => {
+      if (this.failed || !this.world.faulty) return;
+      if (this.misfortunes.happen(incident)) waiting.delete(incident);
+      else this.await(incident, clock.now() + LOOK_MS);
+    });
+  }
+
+  /** Faults end when all of them have happened: a job may take its time to come up. */
+  private tryPeace(): void {
+    const { clock, plan } = this;
+    if (this.waiting.size === 0 || clock.now() >= plan.faultsUntilMs + WAIT_MS)
+      return this.makePeace();
+    clock.after(LOOK_MS, () => this.tryPeace());
+  }
+
   private makePeace(): void {
     if (!this.world.faulty) return;
     this.trace.add("faults end");
@@ -379,8 +402,9 @@ class Cluster {
 
   // Load.
 
+  /** Who sleeps answers nobody. */
   private anyRank(): RankProcess | undefined {
-    const live = this.job.live.filter(({ counter }) => counter !== undefined);
+    const live = this.job.live.filter((one) => one.counter !== undefined && !one.clock.frozen);
     return live.length === 0 ? undefined : live[this.random.nextBelow(live.length)];
   }
 
@@ -406,7 +430,10 @@ class Cluster {
   private visit(process: RankProcess): void {
     const { users, ways } = this.world;
     const before = users.counts.turnedAway;
-    users.visit(process.counter!, this.plan.batchMax);
+    // Where rounds are missing and transactions are not, each visit is to be a round.
+    const { size, batchMax } = this.plan;
+    const enough = this.world.checkers.oracle.transactions.size > Math.max(1, size.transactions);
+    users.visit(process.counter!, enough && size.rounds > 0 ? 1 : batchMax);
     if (process.atLimit && users.counts.turnedAway > before) ways.took("back-pressure at W");
   }
 

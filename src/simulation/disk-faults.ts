@@ -55,7 +55,7 @@ export class DiskFaults {
   of(step: DiskStep, process: RankProcess | undefined, faulty: boolean): DiskFault {
     this.host = step.host;
     const { plan, random } = this;
-    const slow = process?.rank === plan.slowRank ? plan.slowFactor : 1;
+    const slow = faulty && process?.rank === plan.slowRank ? plan.slowFactor : 1;
     const delayMs = 0.02 + random.nextFloat() * plan.diskStepMsMax * slow;
     const { happens } = this;
     if (--this.stepsToCrash === 0) return { delayMs, crash: "power", happens };

@@ -243,6 +243,16 @@ export class IncidentMaker {
     });
   }
 
+  /** For everybody, and for as long as it takes to have W rounds in no record. */
+  longOutage(): void {
+    const ranks = Array.from({ length: this.ranks }, (_, rank) => rank);
+    const forMs = this.between(1800, 2400);
+    const atMs = this.between(100, Math.max(101, this.untilMs - forMs));
+    // EIO would have ranks of a single host stop in doubt.
+    const how = this.chance(0.5) ? "hang" : "ESTALE";
+    this.made.push({ kind: "storage-away", atMs, ranks, forMs, how });
+  }
+
   jobDeath(): void {
     const atMs = this.when();
     if (this.chance(0.5)) this.made.push({ kind: "job-crash", atMs, power: this.chance(0.7) });

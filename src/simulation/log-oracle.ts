@@ -110,9 +110,12 @@ export class LogOracle {
   pathOf(slot: number): string {
     const segment = Math.floor(slot / this.segmentRecords);
     const folded = this.paths.segment(segment);
-    if (this.disk.find(folded) !== undefined) return folded;
+    return this.disk.find(folded) !== undefined ? folded : this.tailPathOf(slot);
+  }
+
+  private tailPathOf(slot: number): string {
     const prevHash = slot === 0 ? new Uint8Array(32) : fromHex(this.records[slot - 1].hash);
-    return this.paths.record(segment, slot, prevHash);
+    return this.paths.record(Math.floor(slot / this.segmentRecords), slot, prevHash);
   }
 
   /** Bytes of a final record as they were written. */
@@ -131,7 +134,7 @@ export class LogOracle {
   isRecordFile(path: string): boolean {
     const name = parseRecordName(path.slice(path.lastIndexOf("/") + 1));
     const record = name && this.records[name.slot];
-    if (record === undefined || this.pathOf(name!.slot) !== path) return false;
+    if (record === undefined || this.tailPathOf(name!.slot) !== path) return false;
     const file = this.disk.find(path);
     return file !== undefined && equalBytes(file.bytes, this.recordBytes[name!.slot]);
   }

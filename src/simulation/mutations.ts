@@ -286,7 +286,8 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     bug: "a block is left out",
-    rules: ["S8"],
+    // An assertion of the chain may be first.
+    rules: ["S8", "CRASH"],
     mutate: ({ chain }) => {
       const execute = chain!.executeBlock.bind(chain);
       let calls = 0;

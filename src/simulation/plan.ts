@@ -71,7 +71,7 @@ export interface Plan {
   readonly delayMsMax: number;
   readonly storage: StorageFaults;
   readonly diskStepMsMax: number;
-  /** The disk is so much slower for this rank; -1: for none. */
+  /** The disk is so much slower for this rank while faults last; -1: for none. */
   readonly slowRank: number;
   readonly slowFactor: number;
   /** 0: work is done inline, at once. */
@@ -129,16 +129,30 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     return chance(0.1) ? 1 : chance(0.05) ? between(6, 8) : between(2, 5);
   };
   const ranks = options.ranks ?? anySize();
-  const loadUntilMs = changing || stormy ? between(1500, 4000) : between(800, 3000);
-  const faultsUntilMs = Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
+  // Storage stays away for all while more and more is agreed on: until W rounds are in no record.
+  const presses = !isBrief && scenario === "storage" && chance(0.5);
+  const loadUntilMs = presses
+    ? between(3000, 3500)
+    : changing || stormy
+      ? between(1500, 4000)
+      : between(800, 3000);
+  const faultsUntilMs = presses
+    ? loadUntilMs
+    : Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
   const heals = scenario === "healing" || (scenario !== "eviction" && chance(0.3));
   const batchMax = between(isBrief ? 1 : 6, 24);
   const paceMs = loadUntilMs / between(150, 300);
   const settings = {
     ...settingsOf(between, chance, heals),
-    ...(!isBrief && { roundIntervalMs: chance(0.2) ? 0 : Math.ceil(paceMs) }),
+    ...(!isBrief && {
+      roundIntervalMs: chance(0.2) ? 0 : Math.ceil(paceMs),
+      // So many that 2,000 fit into 200 rounds, or rather more.
+      blockTransactions: between(3, 12),
+      proposalBlocksMax: between(2, 6),
+      ...(presses && { roundIntervalMs: between(2, 6), blockTransactions: between(1, 3) }),
+    }),
   };
-  const incidents = incidentsOf(scenario, random, {
+  const incidents = incidentsOf(presses ? "pressed" : scenario, random, {
     ranks,
     untilMs: faultsUntilMs,
     evictMs: settings.monitoring.evictMs,
@@ -165,27 +179,30 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       }),
     },
     delayMsMax: chance(0.5) ? 0.1 : between(1, 5),
-    storage: has("storage")
-      ? {
-          eio: chance(0.7) ? 0.08 * random.nextFloat() : 0,
-          readEio: chance(0.3) ? 0.02 * random.nextFloat() : 0,
-          enospc: chance(0.5) ? 0.08 * random.nextFloat() : 0,
-          spike: chance(0.7) ? 0.05 * random.nextFloat() : 0,
-          spikeMsMax: stormy ? 300 : between(50, 3000),
-        }
-      : NO_STORAGE_FAULTS,
+    storage:
+      has("storage") && !presses
+        ? {
+            eio: chance(0.7) ? 0.08 * random.nextFloat() : 0,
+            readEio: chance(0.3) ? 0.02 * random.nextFloat() : 0,
+            enospc: chance(0.5) ? 0.08 * random.nextFloat() : 0,
+            spike: chance(0.7) ? 0.05 * random.nextFloat() : 0,
+            spikeMsMax: stormy ? 300 : between(50, 3000),
+          }
+        : NO_STORAGE_FAULTS,
     diskStepMsMax: chance(0.5) ? 0.3 : between(1, 8),
-    slowRank: has("storage", "rank-crash") && chance(0.4) ? random.nextBelow(ranks) : -1,
+    slowRank:
+      has("storage", "rank-crash") && !presses && chance(0.4) ? random.nextBelow(ranks) : -1,
     slowFactor: between(3, 60),
-    poolDelayMsMax: chance(0.4) ? 0 : between(1, 30),
+    poolDelayMsMax: presses || chance(0.4) ? 0 : between(1, 30),
     checkThrowsRate: chance(0.2) ? 0.05 : 0,
     skewMsMax: chance(0.3) ? 7_200_000 : 0,
     duplicateRate: has("corruption") ? 0.1 * random.nextFloat() : 0,
     corruptRate: has("corruption") && chance(0.8) ? 0.03 * random.nextFloat() : 0,
     spawnDelayMsMax: between(1, 200),
     spawnFailRate: chance(0.3) ? 0.3 : 0,
-    slots:
-      scenario === "tight" || (stormy && chance(0.3))
+    slots: presses
+      ? { transactions: between(150, 300), outgoing: 64, incoming: 1024 }
+      : scenario === "tight" || (stormy && chance(0.3))
         ? { transactions: between(8, 64), outgoing: between(2, 16), incoming: between(8, 64) }
         : { transactions: 512, outgoing: 64, incoming: 1024 },
     incidents,
@@ -195,9 +212,9 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ? chance(0.15)
         ? between(200, 600)
         : between(5, 60)
-      : (loadUntilMs * batchMax) / (2 * SIZE.transactions),
+      : (loadUntilMs * batchMax) / ((presses ? 3 : 2) * SIZE.transactions),
     batchMax,
-    openMax: chance(0.8) ? between(60, 400) : 2000,
+    openMax: chance(0.8) && !presses ? between(60, 400) : 2000,
   };
 }
 
@@ -231,7 +248,7 @@ export function sealsMax({ incidents, ranks, network }: Plan): number {
 }
 
 function incidentsOf(
-  scenario: Scenario,
+  scenario: Scenario | "pressed",
   random: Random,
   run: { ranks: number; untilMs: number; evictMs: number; takeoverMs: number },
 ): readonly Incident[] {
@@ -247,6 +264,7 @@ function incidentsOf(
   if (has("job-crash", 0.25)) make.times(upTo(2), () => make.jobDeath());
   if (has("second-job", 0.2)) make.secondJob();
   if (has("frozen-job", 0.1)) make.frozenJob(run.takeoverMs);
+  if (scenario === "pressed") make.longOutage();
   if (has("storage", 0.2) && chance(0.5)) make.storageAway();
   if (has("eviction", 0.4) || scenario === "healing") {
     make.times(upTo(3), () => (chance(0.8) ? make.death() : make.hostDeath()));

@@ -50,7 +50,7 @@ export async function runSeed(spec: SeedSpec, print?: (line: string) => void): P
   return resultOf(await simulate(plan, { quorum, print }));
 }
 
-function resultOf(report: RunReport): SeedResult {
+export function resultOf(report: RunReport): SeedResult {
   const { plan, violation, counts, kinds, faults, ways, digest } = report;
   const { virtualMs, events, slots, rounds, transactions } = report;
   const { settledAfterMs, evictedAfterMs } = report;
