@@ -46,6 +46,9 @@ export class Recording {
       draftRound(round, proposals, session.ranks, signatureOf),
     );
     this.appending = true;
+    // What an earlier draft of the slot said, which storage refused, is not what this one says.
+    this.ownSeal = undefined;
+    this.ownIntent = undefined;
     const draft: RecordDraft = {
       kind: effect.kind,
       slot: effect.slot,
