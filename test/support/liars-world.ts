@@ -17,12 +17,12 @@ import { RankProcess, ROOT, type World } from "../../src/simulation/rank-process
 import { seededKey } from "../../src/simulation/seeded-keys.ts";
 import { Timeline } from "../../src/simulation/timeline.ts";
 import { Trace, Violation } from "../../src/simulation/trace.ts";
-import { SharedEndpoint } from "../../src/simulation/twin.ts";
 import { Users } from "../../src/simulation/users.ts";
 import { turn, VirtualClock } from "../../src/simulation/virtual-clock.ts";
 import { Ways } from "../../src/simulation/ways.ts";
 import { SimulatedDisk } from "../../src/storage/simulated-disk.ts";
 import { StorageService } from "../../src/storage/storage-service.ts";
+import { SharedEndpoint } from "./twin.ts";
 
 const SUPPLY = 10_000;
 /** After so long a rank dies and its twin comes. */

@@ -4,10 +4,10 @@
  * two proposals and two votes of one round, and votes that were forgotten. Both run the production
  * rank; nobody here knows how to lie.
  */
-import { BaashError } from "../base/errors.ts";
-import type { Random } from "../base/random.ts";
-import type { Clock } from "../rank/ports.ts";
-import type { Messages, Transport, TransportHandler } from "../transport/transport.ts";
+import { BaashError } from "../../src/base/errors.ts";
+import type { Random } from "../../src/base/random.ts";
+import type { Clock } from "../../src/rank/ports.ts";
+import type { Messages, Transport, TransportHandler } from "../../src/transport/transport.ts";
 
 /** So long each peer hears the same twin. */
 const MOOD_MS = 40;
