@@ -9,7 +9,7 @@ const WORKER = fileURLToPath(new URL("./seed-worker.ts", import.meta.url));
 /** No run takes as long, on the most crowded machine: it goes round in circles without time passing. */
 const SEED_MS_MAX = 600_000;
 /** A worker's memory is given back now and then: states hold WebAssembly memories. */
-const SEEDS_A_WORKER = 250;
+const SEEDS_A_WORKER = 100;
 
 /** A seed whose process ended, or had to be ended: nothing is known but that. */
 export interface LostSeed {
