@@ -7,6 +7,9 @@ import type { Random } from "../base/random.ts";
 /** What a rank is told when storage is away: an errno, or nothing until it is back. */
 export type Outage = "EIO" | "ESTALE" | "hang";
 
+/** What is away for a moment. */
+export type Hiccup = "process" | "network" | "storage";
+
 export type Incident =
   /** SIGKILL, or with `host`: and what its host had not synced is lost. */
   | {
@@ -90,7 +93,7 @@ export type Incident =
       readonly atMs: number;
       readonly rank: number;
       readonly forMs: number;
-      readonly of: "process" | "network" | "storage";
+      readonly of: Hiccup;
     }
   | { readonly kind: "second-job"; readonly atMs: number; readonly ranks: number }
   | { readonly kind: "freeze"; readonly atMs: number; readonly forMs: number };
@@ -208,9 +211,9 @@ export class IncidentMaker {
     this.made.push({ kind: "bit-rot", atMs: this.when(), back, bit });
   }
 
-  hiccup(): void {
+  hiccup(kinds: readonly Hiccup[]): void {
     const forMs = this.between(5, Math.floor(this.evictMs / 4));
-    const of = (["process", "network", "storage"] as const)[this.random.nextBelow(3)];
+    const of = kinds[this.random.nextBelow(kinds.length)];
     this.made.push({ kind: "hiccup", atMs: this.when(), rank: this.anyone(), forMs, of });
   }
 

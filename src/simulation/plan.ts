@@ -128,7 +128,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     if (changing) return chance(0.1) ? between(7, 9) : between(2, 6);
     return chance(0.1) ? 1 : chance(0.05) ? between(6, 8) : between(2, 5);
   };
-  const ranks = options.ranks ?? anySize();
+  // Of what has rotted somebody must have a copy, or the ledger rightly stops.
+  const ranks = options.ranks ?? Math.max(scenario === "bit-rot" ? 2 : 1, anySize());
   // Storage stays away for all while more and more is agreed on: until W rounds are in no record.
   const presses = !isBrief && scenario === "storage" && chance(0.5);
   const loadUntilMs = presses
@@ -285,8 +286,13 @@ function incidentsOf(
   if (has("rejoin", 0.2))
     make.times(upTo(4), () => (chance(0.7) ? make.freezeRank() : make.partition()));
   if (scenario === "bit-rot") make.times(upTo(4), () => make.bitRot());
+  // Nor may a rank stop in doubt, with the copy that it has.
+  const rots = scenario === "bit-rot";
+  const kinds = rots
+    ? (["process", "network"] as const)
+    : (["process", "network", "storage"] as const);
   if (scenario !== "calm")
-    make.times(Math.max(0, INCIDENTS_MIN - make.made.length), () => make.hiccup());
+    make.times(Math.max(0, INCIDENTS_MIN - make.made.length), () => make.hiccup(kinds));
   return make.made.sort((a, b) => a.atMs - b.atMs);
 }
 
