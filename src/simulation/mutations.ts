@@ -381,6 +381,20 @@ export const MUTATIONS: readonly Mutation[] = [
     },
   },
   {
+    bug: "a rank that is awake says nothing",
+    rules: ["L3"],
+    mutate: ({ transport }) => {
+      for (const name of ["send", "sendMany", "allgather"] as const) transport[name] = () => {};
+    },
+  },
+  {
+    bug: "evidence is written against the honest",
+    rules: ["S14"],
+    mutate: ({ loop }) => {
+      void loop!.shared.storage.storeEvidence("0.proof", new Uint8Array(8)).catch(() => {});
+    },
+  },
+  {
     bug: "a receipt never comes",
     rules: ["L2"],
     mutate: tellNobody,
