@@ -10,16 +10,13 @@ import { infoCommand } from "./cli/info.ts";
 import { keyCommand } from "./cli/key.ts";
 import { EXIT_HELP, runProgram } from "./cli/run.ts";
 import { runJobCommand } from "./cli/run-job.ts";
+import { simulateCommand } from "./cli/simulate.ts";
 import { validatorCommand } from "./cli/validator.ts";
 import { verifyCommand } from "./cli/verify.ts";
 
 const COMMANDS = [
-  runJobCommand,
-  validatorCommand,
-  verifyCommand,
-  infoCommand,
-  keyCommand,
-  emulateCommand,
+  ...[runJobCommand, validatorCommand, verifyCommand, infoCommand, keyCommand],
+  ...[simulateCommand, emulateCommand],
 ];
 
 const program = new Command("baash")
@@ -34,6 +31,7 @@ Examples:
   baash verify /scratch/project/ledger     check a whole ledger
   baash info /scratch/project/ledger       what is in it, who are its members
   baash key /scratch/project/ledger        where its key has to be
+  baash simulate --seeds 1000              seeded runs under faults, every promise checked
   baash emulate --ranks 100,1000,10000     how it would do at other sizes
 ${EXIT_HELP}`,
   );

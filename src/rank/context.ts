@@ -9,6 +9,7 @@ import type { Input, Timing } from "../consensus/effects.ts";
 import type { HyBE } from "../consensus/hybe.ts";
 import type { Chain } from "../ledger/chain.ts";
 import type { Member } from "../ledger/settlement.ts";
+import { SEGMENT_RECORDS } from "../limits.ts";
 import type { MonitorEvent, MonitorTiming } from "../monitor/monitor-events.ts";
 import type { BuildRequest } from "../queue/block-building.ts";
 import type { BlockQueue } from "../queue/block-queue.ts";
@@ -53,6 +54,8 @@ export interface RankSettings {
   readonly pollMs: number;
   /** Records between two checkpoints of this ledger. */
   readonly checkpointRecords: number;
+  /** Records in one segment of this ledger: what its storage was opened with. */
+  readonly segmentRecords: number;
   readonly timing: Timing;
   readonly monitoring: MonitorTiming;
   /** When rounds go to the storage validator: step 8 of HyBE. */
@@ -95,6 +98,7 @@ export const DEFAULT_SETTINGS: RankSettings = {
   retryDelayMs: 20,
   pollMs: 1000,
   checkpointRecords: 4096,
+  segmentRecords: SEGMENT_RECORDS,
   timing: {
     proposalTimeoutMs: 2000,
     voteTimeoutMs: 2000,
