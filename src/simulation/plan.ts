@@ -114,7 +114,7 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
   const loadUntilMs = changing || stormy ? between(1500, 4000) : between(800, 3000);
   const faultsUntilMs = Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
   const heals = scenario === "healing" || (scenario !== "eviction" && chance(0.3));
-  const settings = settingsOf(between, chance, heals);
+  const settings = { ...settingsOf(between, chance, heals), ...gatheringOf(new Random(seed, 9)) };
   const incidents = incidentsOf(scenario, random, {
     ranks,
     untilMs: faultsUntilMs,
@@ -237,6 +237,14 @@ function incidentsOf(
   return make.made.sort((a, b) => a.atMs - b.atMs);
 }
 
+/** Which proposals go by collective: small jobs gather as well here. */
+function gatheringOf(random: Random) {
+  return {
+    gatherFrom: random.nextBelow(2) === 0 ? 2 : DEFAULT_SETTINGS.gatherFrom,
+    gatherBytes: 1 << (9 + random.nextBelow(5)),
+  };
+}
+
 function settingsOf(
   between: (low: number, high: number) => number,
   chance: (share: number) => boolean,
@@ -280,7 +288,5 @@ function settingsOf(
     helloMs: between(40, 150),
     propagate: chance(0.6) ? "off" : chance(0.5) ? "backup" : "all",
     admitTimeoutMs: 10_000,
-    gatherFrom: chance(0.5) ? 2 : DEFAULT_SETTINGS.gatherFrom,
-    gatherBytes: 1 << between(9, 13),
   };
 }
