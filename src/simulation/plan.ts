@@ -145,6 +145,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const paceMs = loadUntilMs / between(150, 300);
   const settings = {
     ...settingsOf(between, chance, heals),
+    ...gatheringOf(new Random(seed, 9)),
     ...(!isBrief && {
       roundIntervalMs: chance(0.2) ? 0 : Math.ceil(paceMs),
       // So many that 2,000 fit into 200 rounds, or rather more.
@@ -296,6 +297,14 @@ function incidentsOf(
   return make.made.sort((a, b) => a.atMs - b.atMs);
 }
 
+/** Which proposals go by collective: small jobs gather as well here. */
+function gatheringOf(random: Random) {
+  return {
+    gatherFrom: random.nextBelow(2) === 0 ? 2 : DEFAULT_SETTINGS.gatherFrom,
+    gatherBytes: 1 << (9 + random.nextBelow(5)),
+  };
+}
+
 function settingsOf(
   between: (low: number, high: number) => number,
   chance: (share: number) => boolean,
@@ -341,7 +350,5 @@ function settingsOf(
     helloMs: between(40, 150),
     propagate: chance(0.6) ? "off" : chance(0.5) ? "backup" : "all",
     admitTimeoutMs: 10_000,
-    gatherFrom: chance(0.5) ? 2 : DEFAULT_SETTINGS.gatherFrom,
-    gatherBytes: 1 << between(9, 13),
   };
 }

@@ -6,6 +6,7 @@
 import { Random } from "../../src/base/random.ts";
 import type { Chain } from "../../src/ledger/chain.ts";
 import { createGenesis, type Genesis, type Quorum } from "../../src/ledger/genesis.ts";
+import { DEFAULT_SETTINGS } from "../../src/rank/context.ts";
 import { replayLedger } from "../../src/rank/opening.ts";
 import { Checkers } from "../../src/simulation/checkers.ts";
 import { Faults } from "../../src/simulation/faults.ts";
@@ -93,7 +94,10 @@ export class LiarsWorld {
     const base = planOf(seed, { scenario: "calm", ranks });
     // Nothing is corrupted on the way (there are no faults here), and yet blocks may be bad.
     const calm = { checkThrowsRate: 0, poolDelayMsMax: 0, slowRank: -1, corruptRate: 1 };
-    const settings = { ...base.settings, heal: "off" as const, ...options.settings };
+    // A liar lies in what it sends: of a collective each member has the same.
+    const { gatherFrom } = DEFAULT_SETTINGS;
+    const own = { heal: "off" as const, gatherFrom, ...options.settings };
+    const settings = { ...base.settings, ...own };
     const plan: Plan = { ...base, ...calm, ranksPerHost: 1, settings, incidents: [] };
     this.plan = plan;
     const { clock } = this;
