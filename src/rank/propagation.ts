@@ -119,7 +119,9 @@ export class Propagation {
       this.heldBytes += bytes.length;
       this.counters.held++;
     }
-    while (this.heldBytes > HELD_BYTES_MAX && held.length > 0) this.forget(held.shift()!);
+    let oldest = 0;
+    while (this.heldBytes > HELD_BYTES_MAX && oldest < held.length) this.forget(held[oldest++]);
+    if (oldest > 0) held.splice(0, oldest);
     this.sweepLater();
   }
 

@@ -184,7 +184,7 @@ export class Policy {
 
   /** MPI starts with all or not at all: the others would wait for minutes. Mostly they end as well. */
   private onMissing(processes: number, now: number): void {
-    if (this.phase !== "running" || this.servesSince !== undefined) return;
+    if (this.phase !== "running" || this.servesSince !== undefined || this.closed) return;
     if (processes === 0) this.deadline = Number.POSITIVE_INFINITY;
     else this.deadline = Math.min(this.deadline, now + this.options.incompleteMs);
     this.missing = processes;

@@ -114,6 +114,16 @@ test("what is left of a job that has closed the ledger is ended, and the stop is
   }
 });
 
+test("a job that closed its ledger before it was seen to serve is no start that failed", () => {
+  const world = new World();
+  world.step({ type: "status", state: "stopped", settledRound: 1 });
+  for (const processes of [0, 2, 0]) world.step({ type: "missing", processes });
+  world.pass(DEFAULT_POLICY.leftoverMs - 1);
+  expect(world.signals).toEqual([]);
+  world.pass(1);
+  expect(world.last).toEqual({ kind: "leftover" });
+});
+
 test("a ledger that fitted and does not now is tried again: storage may come back", () => {
   const world = new World({ crashLimit: 3 });
   world.live(100, 1);
