@@ -67,10 +67,13 @@ describe("imports", () => {
     ],
     "src/supervisor": bottom,
     "src/simulation": [...bottom, "src/ledger", ...middle, "src/config.ts", "src/rank", "src/job"],
+    "src/emulation": [
+      ...[...bottom, "src/ledger", "src/consensus", "src/rank", "src/simulation/virtual-clock.ts"],
+    ],
     "src/cli": [
       ...[...bottom, "src/ledger", ...middle, "src/config.ts", "src/rank", "src/job"],
       ...["src/gateway", "src/client", "src/workload", "src/verify", "src/simulation"],
-      ...["src/supervisor", "src/validator"],
+      ...["src/supervisor", "src/validator", "src/emulation"],
     ],
     // Looks at the whole house from outside.
     "src/chaos": [
@@ -152,10 +155,12 @@ describe("sizes", () => {
     "src/queue/keyed-fifo.ts": "one lock guards it all: lists, table and arena change together",
     "src/rank/loop.ts": "the life of a rank: every turn between epochs and outside of them",
     "src/simulation/cluster.ts": "one world: ranks, network, disk and faults meet here",
+    "src/simulation/mutations.ts": "a list of bugs, each for itself",
     "src/simulation/rank-process.ts": "one process: everything that start.ts does, on twins",
     "src/transport/mpi.ts": "one port: what JavaScript keeps of each request until its event comes",
     "src/workload/driver.ts": "one state machine of an operation, from its slot to its answer",
     "test/support/consensus-cluster.ts": "the world of the core's tests in one place",
+    "test/unit/fuzz/decoder-list.ts": "a list of decoders, each for itself",
     "test/unit/base/kernels.test.ts": "vectors of each kernel",
     "test/unit/transport/in-process.test.ts": "a table of what the twin promises",
     "test/unit/verify/ledger-reader.test.ts": "a table of damages",
@@ -180,7 +185,7 @@ describe("nothing lies about", () => {
   /** Programs that people, scripts and other programs start. */
   const ENTRIES = [
     ...["src/rank.ts", "src/cli.ts", "src/cli/ycsb-load.ts", "src/cli/bench.ts"],
-    ...["src/simulation/main.ts", "src/chaos/main.ts"],
+    ...["src/cli/calibrate.ts", "src/chaos/main.ts"],
     // Started by their names, which src/rank puts together.
     ...sources.filter((path) => path.startsWith("workers/")),
   ];

@@ -10,6 +10,8 @@ export const EXIT = {
   failed: 1,
   /** The command line was wrong. */
   usage: 2,
+  /** What had to come did not come: a promise of progress was broken, and nothing else. */
+  stalled: 3,
   /** A service that is needed did not answer (sysexits EX_UNAVAILABLE). */
   unavailable: 69,
   /** A bug of ours (EX_SOFTWARE). */

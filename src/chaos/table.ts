@@ -146,7 +146,7 @@ function proveTest(source: Extract<Source, { kind: "test" }>, cases: readonly Te
 
 async function proveSimulation(scenario: Scenario, makers: Makers): Promise<Proof> {
   const sums = { accepted: 0, receipts: 0 };
-  const producedBy = `bun src/simulation/main.ts --scenario ${scenario} --seeds ${makers.seeds}`;
+  const producedBy = `bun src/cli.ts simulate --faults ${scenario} --seeds ${makers.seeds}`;
   for (let seed = 1; seed <= makers.seeds; seed++) {
     const { accepted, receipts, violation } = await makers.simulate(scenario, seed);
     sums.accepted += accepted;

@@ -1,6 +1,7 @@
 /**
- * What one rank knows of one open round, and the tally of it. Data and questions about it;
- * `hybe.ts` decides. Votes are counted once, when they are opened: no step tallies anew.
+ * What one rank knows of one open round. Data and questions about it; `hybe.ts` decides. Votes are
+ * counted once, when they are opened (tally.ts): no step tallies anew, and none looks at all members
+ * where a count will do.
  */
 
 import {
@@ -11,7 +12,8 @@ import {
   type Verdict,
   type Vote,
 } from "./effects.ts";
-import { type Candidate, countVote, noCounts, opensVote, standingOf, voteDigest } from "./vote.ts";
+import { Tally } from "./tally.ts";
+import { opensVote, voteDigest } from "./vote.ts";
 
 interface Held {
   readonly rank: number;
@@ -31,14 +33,16 @@ export class Round {
   /** Further proposals of a rank, kept because votes name them: an equivocator's. */
   private readonly heldToo: Held[] = [];
   readonly votes: (Vote | undefined)[];
-  private readonly counts: Candidate[][];
-  private readonly told = new Set<string>();
+  private readonly tally: Tally;
   private judgedRanks = 0;
-  private goodKnown: boolean | undefined;
+  /** Opened votes by digest: equal votes are opened by the first of them. */
+  private readonly openedBy = new Map<string, Vote>();
+  /** The vote that could last not be opened with what is held: its like cannot be, either. */
+  private closedLike: Vote | undefined;
+  /** Answers found equal last. */
+  private alike: readonly [Uint8Array?, Uint8Array?] = [];
   /** How many votes have come. */
   received = 0;
-  /** How many votes are opened: only these count. */
-  opened = 0;
   ownVote: Vote | undefined;
   votedAt = Number.NaN;
   /** Step 6: R opened votes, and every hash that they name won or lost. Never undone. */
@@ -55,9 +59,13 @@ export class Round {
     this.epoch = epoch;
     this.held = new Array(epoch.ranks).fill(undefined);
     this.votes = new Array(epoch.ranks).fill(undefined);
-    this.counts = noCounts(epoch.ranks);
+    this.tally = new Tally(epoch);
   }
 
+  /** How many votes are opened: only these count. */
+  get opened(): number {
+    return this.tally.votes;
+  }
   get voted(): boolean {
     return this.ownVote !== undefined;
   }
@@ -76,12 +84,13 @@ export class Round {
     const held: Held = { rank, hash, verdict: undefined };
     if (this.held[rank] === undefined) {
       this.held[rank] = held;
+      this.changed();
       this.openVotes(rank);
     } else {
-      if (!this.counts[rank].some((named) => named.hash === hash)) return false;
+      if (!this.tally.names(rank, hash)) return false;
       this.heldToo.push(held);
+      this.changed();
     }
-    this.changed();
     return true;
   }
 
@@ -138,25 +147,30 @@ export class Round {
 
   /** The proposal of every member that is waited for has arrived and is judged. */
   complete(suspects: ReadonlySet<number>): boolean {
-    if (this.judgedRanks === this.epoch.ranks) return true;
-    return this.everyOther(suspects, (rank) => this.held[rank]?.verdict !== undefined);
+    const has = (rank: number) => this.held[rank]?.verdict !== undefined;
+    return this.everyOther(this.judgedRanks, suspects, has);
   }
 
-  private everyOther(suspects: ReadonlySet<number>, has: (rank: number) => boolean): boolean {
-    if (suspects.size === 0) return false;
-    for (let rank = 0; rank < this.epoch.ranks; rank++)
-      if (!suspects.has(rank) && !has(rank)) return false;
-    return true;
+  /** Of all members `count` have it: every one of those that lack it is suspected. */
+  private everyOther(
+    count: number,
+    suspects: ReadonlySet<number>,
+    has: (rank: number) => boolean,
+  ): boolean {
+    let lacking = this.epoch.ranks - count;
+    if (lacking > suspects.size) return false;
+    for (const rank of suspects) if (!has(rank)) lacking--;
+    return lacking === 0;
   }
 
   /** The bodies of all that the record may have to include are here and good. */
   bodiesGood(): boolean {
-    this.goodKnown ??= this.possible().every((name) => this.holds(name));
-    return this.goodKnown;
+    return this.tally.everyPossible((name) => this.holds(name));
   }
 
   private changed(): void {
-    this.goodKnown = undefined;
+    this.tally.changed();
+    this.closedLike = undefined;
   }
 
   // Votes.
@@ -197,22 +211,30 @@ export class Round {
 
   private open(vote: Vote, hashes: readonly string[]): void {
     vote.hashes = hashes;
-    this.opened++;
-    countVote(this.counts, vote);
-    this.changed();
+    this.openedBy.set(vote.digest, vote);
+    this.tally.add(vote);
   }
 
   /** Whoever holds the same hashes has the same digest: most votes are opened by another one. */
   private openedLike(vote: Vote): readonly string[] | undefined {
-    const alike = (other: Vote | undefined) =>
-      other?.hashes !== undefined &&
-      other.digest === vote.digest &&
-      sameBytes(other.answers, vote.answers);
-    if (alike(this.ownVote)) return this.ownVote!.hashes;
-    return this.votes.find(alike)?.hashes;
+    const { ownVote } = this;
+    const other = ownVote?.digest === vote.digest ? ownVote : this.openedBy.get(vote.digest);
+    return other !== undefined && this.sameAnswers(other, vote) ? other.hashes : undefined;
+  }
+
+  /** Equal votes may share their answers: then they are compared once. */
+  private sameAnswers({ answers: own }: Vote, { answers: other }: Vote): boolean {
+    if (own === other) return true;
+    if (own === this.alike[0] && other === this.alike[1]) return true;
+    for (let i = 0; i < own.length; i++) if (own[i] !== other[i]) return false;
+    this.alike = [own, other];
+    return true;
   }
 
   private openWithHeld(vote: Vote): void {
+    const { closedLike } = this;
+    if (closedLike?.digest === vote.digest && this.sameAnswers(closedLike, vote)) return;
+    this.closedLike = vote;
     const hashes: string[] = [];
     for (const [rank, held] of this.held.entries()) {
       if (vote.answers[rank] === ANSWER.none) hashes.push("");
@@ -225,6 +247,7 @@ export class Round {
 
   /** The first proposal of `rank` has come: it may explain votes that name it. */
   private openVotes(rank: number): void {
+    if (this.received === this.opened) return;
     for (const vote of this.votes) {
       if (vote === undefined || vote.hashes !== undefined) continue;
       if (vote.answers[rank] === ANSWER.none) continue;
@@ -236,14 +259,13 @@ export class Round {
 
   /** The vote of every member that is waited for has come: nothing else is on its way. */
   heardAll(suspects: ReadonlySet<number>): boolean {
-    if (this.received === this.epoch.ranks) return true;
-    return this.everyOther(suspects, (rank) => this.votes[rank] !== undefined);
+    return this.everyOther(this.received, suspects, (rank) => this.votes[rank] !== undefined);
   }
 
   /** Nobody that is waited for could make the tally truer. */
   openedAll(suspects: ReadonlySet<number>): boolean {
-    if (this.opened === this.epoch.ranks) return true;
-    return this.everyOther(suspects, (rank) => this.votes[rank]?.hashes !== undefined);
+    const has = (rank: number) => this.votes[rank]?.hashes !== undefined;
+    return this.everyOther(this.opened, suspects, has);
   }
 
   openedVotes(): Vote[] {
@@ -260,38 +282,23 @@ export class Round {
 
   // Tally.
 
-  private standing({ yes }: Candidate) {
-    return standingOf(yes, this.opened, this.epoch);
-  }
-
   /** Step 6: opened votes from R members, and every hash that they name won or lost. */
   mayClose(): boolean {
-    if (this.opened < this.epoch.answersMin) return false;
-    for (const ofRank of this.counts)
-      for (const candidate of ofRank) if (this.standing(candidate) === "pending") return false;
-    return true;
+    return this.opened >= this.epoch.answersMin && this.tally.decided();
   }
 
   /** What has won and was not told of before. */
   newlyWon(): ProposalName[] {
-    const names: ProposalName[] = [];
-    for (const ofRank of this.counts) {
-      for (const candidate of ofRank) {
-        if (candidate.yes < this.epoch.winVotes || this.told.has(candidate.hash)) continue;
-        this.told.add(candidate.hash);
-        names.push(nameOf(candidate));
-      }
-    }
-    return names;
+    return this.tally.newlyWon();
   }
 
   won(): ProposalName[] {
-    return this.select((candidate) => this.standing(candidate) === "won");
+    return this.tally.won();
   }
 
   /** Step 8: every hash with a yes that is not known to be lost; one of them may be agreed. */
   possible(): ProposalName[] {
-    return this.select((candidate) => candidate.yes > 0 && this.standing(candidate) !== "lost");
+    return this.tally.possible();
   }
 
   /**
@@ -308,27 +315,11 @@ export class Round {
   /** With these in the record, everything else that a vote names is lost. */
   settle(included: readonly ProposalName[]): RoundSettlement {
     const hashes = new Set(included.map(({ hash }) => hash));
-    const lost = this.select(({ hash }) => !hashes.has(hash));
+    const lost = this.tally.select(({ hash }) => !hashes.has(hash));
     return { round: this.round, included, lost, votes: this.openedVotes() };
   }
 
-  private select(which: (candidate: Candidate) => boolean): ProposalName[] {
-    const names: ProposalName[] = [];
-    for (const ofRank of this.counts)
-      for (const candidate of ofRank) if (which(candidate)) names.push(nameOf(candidate));
-    return names;
-  }
-
   noVotes(rank: number, hash: string): number {
-    return this.counts[rank].find((candidate) => candidate.hash === hash)?.no ?? 0;
+    return this.tally.noVotes(rank, hash);
   }
-}
-
-function nameOf({ rank, hash }: Candidate): ProposalName {
-  return { rank, hash };
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }

@@ -11,7 +11,8 @@ import {
   type Vote,
 } from "./effects.ts";
 import type { Round } from "./round.ts";
-import { type Candidate, countVote, noCounts, standingOf, voteDigest } from "./vote.ts";
+import { Tally } from "./tally.ts";
+import { voteDigest } from "./vote.ts";
 
 export interface SealPlan {
   /** Members whose votes, or ⊥, are in every round of it: ascending. */
@@ -59,19 +60,12 @@ export function planSeal(
   let fits = true;
   for (const round of rounds) {
     const votes = carriedVotes(round, answerers);
-    const counts = noCounts(epoch.ranks);
-    for (const vote of votes) countVote(counts, vote);
-    const included: ProposalName[] = [];
-    const lost: ProposalName[] = [];
-    for (const ofRank of counts) {
-      let ofThisRank = 0;
-      for (const candidate of ofRank) {
-        const { rank, hash } = candidate;
-        const isIn = mayBeAgreed(candidate, votes.length, epoch);
-        (isIn ? included : lost).push({ rank, hash });
-        if (isIn && ++ofThisRank > 1) fits = false;
-      }
-    }
+    const tally = new Tally(epoch);
+    for (const vote of votes) tally.add(vote);
+    const included = tally.possible();
+    const isIn = new Set(included.map(({ hash }) => hash));
+    const lost = tally.select(({ hash }) => !isIn.has(hash));
+    fits &&= new Set(included.map(({ rank }) => rank)).size === included.length;
     const names = included.filter((name) => !round.holds(name));
     if (names.length > 0) missing.push({ round, names });
     settlement.push({ round: round.round, included, lost, votes });
@@ -79,16 +73,18 @@ export function planSeal(
   return { answers: [...answerers].sort((a, b) => a - b), settlement, missing, fits };
 }
 
-function mayBeAgreed({ yes }: Candidate, answered: number, epoch: EpochView): boolean {
-  return yes > 0 && standingOf(yes, answered, epoch) !== "lost";
-}
-
 function carriedVotes(round: Round, answerers: ReadonlySet<number>): Vote[] {
-  return round
-    .openedVotes()
-    .filter(
-      (vote) => answerers.has(vote.rank) || yesNames(vote).every((name) => round.holds(name)),
-    );
+  // Equal votes name the same bodies: these are looked for once.
+  const held = new Map<string, boolean>();
+  const holdsAll = (vote: Vote) => {
+    let all = held.get(vote.digest);
+    if (all === undefined) {
+      all = yesNames(vote).every((name) => round.holds(name));
+      held.set(vote.digest, all);
+    }
+    return all;
+  };
+  return round.openedVotes().filter((vote) => answerers.has(vote.rank) || holdsAll(vote));
 }
 
 export function yesNames({ answers, hashes }: Vote): ProposalName[] {

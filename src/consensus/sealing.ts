@@ -168,6 +168,8 @@ export abstract class Sealing extends Recorder {
     const { attempt } = this;
     if (attempt === null) return;
     const waited = this.now >= attempt.startedAt + this.timing.sealWaitMs;
+    // Answers come one by one: none of them is looked at before all may have come.
+    if (!waited && attempt.answers.size + this.suspects.size < this.epoch.ranks) return;
     const usable = this.usable(attempt);
     const enough = usable.length >= this.epoch.answersMin;
     if (!waited && !(enough && this.answeredByAll(usable))) return;

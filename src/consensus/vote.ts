@@ -78,16 +78,20 @@ export function inRoundOrder(
   included: readonly ProposalName[],
   ranks: number,
 ): ProposalName[] {
+  if (ascends(included)) {
+    const first = included.findIndex(({ rank }) => rank >= round % ranks);
+    return first < 0 ? [...included] : [...included.slice(first), ...included.slice(0, first)];
+  }
   const place = ({ rank }: ProposalName) => (rank - (round % ranks) + ranks) % ranks;
   return [...included].sort((a, b) => place(a) - place(b));
 }
 
-export type Standing = "won" | "lost" | "pending";
-
-export interface Candidate extends ProposalName {
-  yes: number;
-  no: number;
+function ascends(names: readonly ProposalName[]): boolean {
+  for (let i = 1; i < names.length; i++) if (names[i].rank <= names[i - 1].rank) return false;
+  return true;
 }
+
+export type Standing = "won" | "lost" | "pending";
 
 /**
  * Won with w yes; lost when the members yet to answer cannot make it w any more; pending in
@@ -96,24 +100,4 @@ export interface Candidate extends ProposalName {
 export function standingOf(yes: number, answered: number, epoch: EpochView): Standing {
   if (yes >= epoch.winVotes) return "won";
   return yes + (epoch.ranks - answered) < epoch.winVotes ? "lost" : "pending";
-}
-
-/** Adds the answers of one opened vote: `counts` lists each rank's hashes in the order first named. */
-export function countVote(counts: Candidate[][], vote: Vote): void {
-  const { answers, hashes } = vote;
-  if (hashes === undefined) return;
-  for (let rank = 0; rank < answers.length; rank++) {
-    const answer = answers[rank];
-    if (answer === ANSWER.none) continue;
-    const hash = hashes[rank];
-    let candidate: Candidate | undefined;
-    for (const known of counts[rank]) if (known.hash === hash) candidate = known;
-    if (candidate === undefined) counts[rank].push((candidate = { rank, hash, yes: 0, no: 0 }));
-    if (answer === ANSWER.yes) candidate.yes++;
-    else candidate.no++;
-  }
-}
-
-export function noCounts(ranks: number): Candidate[][] {
-  return Array.from({ length: ranks }, () => []);
 }

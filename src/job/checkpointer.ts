@@ -5,7 +5,7 @@
  */
 import { fromHex, toHex } from "../base/bytes.ts";
 import type { Chain } from "../ledger/chain.ts";
-import { SEGMENT_RECORDS } from "../limits.ts";
+import type { RankSettings } from "../rank/context.ts";
 import type { RankLoop } from "../rank/loop.ts";
 import type { LedgerStorage } from "../storage/storage-service.ts";
 
@@ -22,11 +22,19 @@ export interface CheckpointedRank {
 export class Checkpointer {
   private readonly rank: CheckpointedRank;
   private readonly every: number;
+  private readonly segmentRecords: number;
   private busy: Promise<void> = Promise.resolve();
 
-  constructor(rank: CheckpointedRank, every: number) {
+  constructor(
+    rank: CheckpointedRank,
+    {
+      checkpointRecords,
+      segmentRecords,
+    }: Pick<RankSettings, "checkpointRecords" | "segmentRecords">,
+  ) {
     this.rank = rank;
-    this.every = every;
+    this.every = checkpointRecords;
+    this.segmentRecords = segmentRecords;
   }
 
   onFinal(slot: number): void {
@@ -34,8 +42,8 @@ export class Checkpointer {
     if (session === undefined) return;
     const { self, ranks } = session;
     if (slot > 0 && slot % this.every === 0 && (slot / this.every) % ranks === self) this.write();
-    if (slot > 0 && slot % SEGMENT_RECORDS === 0) {
-      const segment = slot / SEGMENT_RECORDS - 1 - SEGMENTS_KEPT;
+    if (slot > 0 && slot % this.segmentRecords === 0) {
+      const segment = slot / this.segmentRecords - 1 - SEGMENTS_KEPT;
       if (segment >= 0 && segment % ranks === self) this.fold(segment);
     }
   }

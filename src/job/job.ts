@@ -145,7 +145,7 @@ class Job {
 
   private began(rank: RunningRank): void {
     this.rank = rank;
-    this.checkpointer = new Checkpointer(rank, this.config.checkpointRecords);
+    this.checkpointer = new Checkpointer(rank, rank.settings);
     this.reporter.watch(rank, STATUS_MS);
   }
 

@@ -168,8 +168,10 @@ export class Remembered {
   forEach(visit: (sender: number, sequence: number, round: number, entry: number) => void): void {
     const words = this.#memory.words;
     for (let round = this.through + 1; round <= this.through + RING; round++) {
-      const entries = [];
       let entry = this.#rounds[round % RING];
+      // Of the 65,537 rounds of the window most have nothing, and a checkpoint comes this way.
+      if (entry === 0) continue;
+      const entries = [];
       for (; entry !== 0; entry = words[ENTRY_WORDS * entry + NEXT_IN_ROUND]) entries.push(entry);
       for (const each of entries.reverse()) {
         const at = ENTRY_WORDS * each;

@@ -9,6 +9,7 @@ import type { Input, Timing } from "../consensus/effects.ts";
 import type { HyBE } from "../consensus/hybe.ts";
 import type { Chain } from "../ledger/chain.ts";
 import type { Member } from "../ledger/settlement.ts";
+import { SEGMENT_RECORDS } from "../limits.ts";
 import type { MonitorEvent, MonitorTiming } from "../monitor/monitor-events.ts";
 import type { BuildRequest } from "../queue/block-building.ts";
 import type { BlockQueue } from "../queue/block-queue.ts";
@@ -53,6 +54,8 @@ export interface RankSettings {
   readonly pollMs: number;
   /** Records between two checkpoints of this ledger. */
   readonly checkpointRecords: number;
+  /** Records in one segment of this ledger: what its storage was opened with. */
+  readonly segmentRecords: number;
   readonly timing: Timing;
   readonly monitoring: MonitorTiming;
   /** When rounds go to the storage validator: step 8 of HyBE. */
@@ -95,6 +98,7 @@ export const DEFAULT_SETTINGS: RankSettings = {
   retryDelayMs: 20,
   pollMs: 1000,
   checkpointRecords: 4096,
+  segmentRecords: SEGMENT_RECORDS,
   timing: {
     proposalTimeoutMs: 2000,
     voteTimeoutMs: 2000,
@@ -119,6 +123,41 @@ export const DEFAULT_SETTINGS: RankSettings = {
   repairWaitMs: 5000,
   storageLostMs: 30_000,
 };
+
+/** One round's work of all ranks together: some 20 ms of a core, so that rounds stay short. */
+const ROUND_BLOCKS = 1024;
+const ROUND_TRANSACTIONS = 16_384;
+
+/** Blocks in one rank's proposal, at most. */
+export function proposalBlocksMax(ranks: number, blockTransactions: number): number {
+  const transactions = Math.ceil(ROUND_TRANSACTIONS / ranks / blockTransactions);
+  return Math.max(1, Math.min(Math.ceil(ROUND_BLOCKS / ranks), transactions));
+}
+
+/**
+ * Up to here a rank handles the proposals and votes of all others in a small part of the deadlines;
+ * beyond, both grow together.
+ */
+const TIMED_RANKS = 2048;
+
+/**
+ * Ranks that outnumber their cores wait for each other's time slices, and many ranks have much to
+ * say in a round: deadlines follow.
+ */
+export function scaledTiming(of: { ranksPerCore: number; ranks: number }): RankSettings["timing"] {
+  const { timing } = DEFAULT_SETTINGS;
+  const crowded = Math.min(4, Math.max(1, of.ranksPerCore / 2));
+  const scale = crowded * Math.max(1, of.ranks / TIMED_RANKS);
+  return {
+    proposalTimeoutMs: scale * timing.proposalTimeoutMs,
+    voteTimeoutMs: scale * timing.voteTimeoutMs,
+    turnDelayMs: scale * timing.turnDelayMs,
+    readDelayMs: scale * timing.readDelayMs,
+    pullIntervalMs: scale * timing.pullIntervalMs,
+    sealWaitMs: scale * timing.sealWaitMs,
+    takeoverMs: timing.takeoverMs,
+  };
+}
 
 export interface Alert {
   readonly code: string;

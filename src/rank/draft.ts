@@ -42,6 +42,7 @@ function groupVotes(
   },
 ): VoteGroup[] {
   const { included, lost, ranks, signatureOf } = of;
+  const named = hashesByRank([...included, ...lost]);
   const groups = new Map<string, VoteGroup>();
   // Signatures lie by rank.
   for (const vote of [...votes].sort((a, b) => a.rank - b.rank)) {
@@ -49,7 +50,7 @@ function groupVotes(
     let group = groups.get(key);
     if (group === undefined) {
       group = {
-        answers: answersOf(vote, included, lost),
+        answers: answersOf(vote, named),
         effectsSlot: vote.effectsSlot,
         effectsDigest: fromHex(vote.effectsDigest),
         voters: new Uint8Array(votersBytes(ranks)),
@@ -64,16 +65,21 @@ function groupVotes(
   return [...groups.values()];
 }
 
+function hashesByRank(names: readonly ProposalName[]): Map<number, string[]> {
+  const named = new Map<number, string[]>();
+  for (const { rank, hash } of names) {
+    const ofRank = named.get(rank);
+    if (ofRank === undefined) named.set(rank, [hash]);
+    else ofRank.push(hash);
+  }
+  return named;
+}
+
 /** Upper six bits: which hash of that rank, counted over the included and then the lost. */
-function answersOf(
-  vote: Vote,
-  included: readonly ProposalName[],
-  lost: readonly ProposalName[],
-): Uint8Array {
+function answersOf(vote: Vote, named: ReadonlyMap<number, readonly string[]>): Uint8Array {
   return vote.answers.map((answer, rank) => {
     if (answer === ANSWER.none) return 0;
-    const named = [...included, ...lost].filter((name) => name.rank === rank);
-    const index = named.findIndex(({ hash }) => hash === vote.hashes?.[rank]);
+    const index = named.get(rank)?.indexOf(vote.hashes?.[rank] ?? "") ?? -1;
     assert(index >= 0, "a record names every hash that its votes name");
     return makeAnswer(answer, index);
   });

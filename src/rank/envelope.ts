@@ -5,7 +5,7 @@
  * length is believed before it is checked against the bytes that are there. In a byzantine epoch
  * votes and answers carry their author's signature as a last field, proposals as their last 64 bytes.
  */
-import { equalRange, fromHex, toHex } from "../base/bytes.ts";
+import { equalBytes, equalRange, fromHex, toHex } from "../base/bytes.ts";
 import { kernels } from "../base/kernels.ts";
 import type { Decided, Pull, RecordKind, Vote } from "../consensus/effects.ts";
 import { pack, scanMessagePack, unpackScanned } from "../ledger/codec.ts";
@@ -13,6 +13,7 @@ import { SIGNATURE_BYTES } from "../ledger/keys.ts";
 import { PROPOSAL_HEADER_BYTES } from "../ledger/proposal.ts";
 import { VERDICT } from "../ledger/verdict.ts";
 import { MEMBERS_MAX, MESSAGE_BYTES_MAX, UNRECORDED_ROUNDS_MAX } from "../limits.ts";
+import { decodeAnswers, encodeAnswers } from "./answer-runs.ts";
 
 export const MESSAGE = {
   proposal: 1,
@@ -119,8 +120,11 @@ export function isAuthentic(seal: Seal | undefined, envelope: Uint8Array): boole
 // Bodies of the other messages, as msgpack arrays.
 
 const BODY_LIMITS = { depthMax: 3, itemsMax: 16 * MEMBERS_MAX, bytesMax: 64 * MEMBERS_MAX + 4096 };
-/** Votes of all open rounds travel together, each with a hash a member. */
-export const ANSWER_BYTES_MAX = (UNRECORDED_ROUNDS_MAX + 1) * (48 * MEMBERS_MAX + 256);
+/** Votes of all open rounds travel together, each with a hash a member, as far as a message goes. */
+export const ANSWER_BYTES_MAX = Math.min(
+  (UNRECORDED_ROUNDS_MAX + 1) * (48 * MEMBERS_MAX + 256),
+  MESSAGE_BYTES_MAX - ENVELOPE_BYTES,
+);
 /** These may be as long as the transport allows. */
 const LONG: ReadonlySet<number> = new Set([
   ...[MESSAGE.proposal, MESSAGE.status, MESSAGE.propagate, MESSAGE.record],
@@ -158,7 +162,7 @@ export function encodeVote(vote: Vote, opened: boolean, signature?: Uint8Array):
   return pack([
     vote.round,
     vote.rank,
-    vote.answers,
+    encodeAnswers(vote.answers),
     fromHex(vote.digest),
     vote.effectsSlot,
     fromHex(vote.effectsDigest),
@@ -170,34 +174,50 @@ export function encodeVote(vote: Vote, opened: boolean, signature?: Uint8Array):
 export function decodeVote(body: Uint8Array, ranks: number): VoteMessage | undefined {
   const fields = unpackBody(body);
   if (fields?.length !== 7 && fields?.length !== 8) return undefined;
-  const [round, rank, answers, digest, effectsSlot, effectsDigest, hashes, signature] = fields;
+  const [round, rank, runs, digest, effectsSlot, effectsDigest, hashes, signature] = fields;
   if (fields.length === 8 && !isBytes(signature, SIGNATURE_BYTES)) return undefined;
-  if (!isCount(round) || !isCount(rank) || rank >= ranks || !isBytes(answers, ranks))
-    return undefined;
+  if (!isCount(round) || !isCount(rank) || rank >= ranks || !isBytes(runs)) return undefined;
+  const answers = answersOf(runs, ranks);
+  if (answers === undefined) return undefined;
   if (!isBytes(digest, 32) || !isCount(effectsSlot) || !isBytes(effectsDigest, 32))
     return undefined;
   if (!Array.isArray(hashes) || !hashes.every((hash) => isBytes(hash, 32))) return undefined;
-  let named = 0;
-  const byRank: string[] = [];
-  for (const answer of answers) {
-    if (answer > 2) return undefined;
-    byRank.push(answer !== 0 && named < hashes.length ? toHex(hashes[named++] as Uint8Array) : "");
-  }
   return {
     round,
     rank,
-    answers: answers.slice(),
+    answers,
     digest: toHex(digest),
     effectsSlot,
     effectsDigest: toHex(effectsDigest),
-    hashes: hashes.length > 0 ? byRank : undefined,
+    hashes: hashes.length > 0 ? byRank(answers, hashes as Uint8Array[]) : undefined,
     signature: (signature as Uint8Array | undefined)?.slice(),
   };
 }
 
-/** Bytes that a vote without hashes takes at most in an envelope: what a vote lane carries. */
+/** The hashes are of those answers that are not ⊥, in their order. */
+function byRank(answers: Uint8Array, hashes: readonly Uint8Array[]): string[] {
+  let named = 0;
+  return Array.from(answers, (answer) =>
+    answer !== 0 && named < hashes.length ? toHex(hashes[named++]) : "",
+  );
+}
+
+/** What was decoded last: the votes of a round have the same answers, nearly all, and share them. */
+let last: { runs: Uint8Array; ranks: number; answers: Uint8Array } | undefined;
+
+function answersOf(runs: Uint8Array, ranks: number): Uint8Array | undefined {
+  if (last?.ranks === ranks && equalBytes(last.runs, runs)) return last.answers;
+  const answers = decodeAnswers(runs, ranks);
+  if (answers !== undefined) last = { runs: runs.slice(), ranks, answers };
+  return answers;
+}
+
+/** A vote whose answers take more goes point-to-point. */
+const LANE_ANSWERS_BYTES_MAX = 256;
+
+/** Bytes of a vote without hashes in an envelope: what a vote lane carries of each member. */
 export function voteBytesMax(ranks: number): number {
-  return ENVELOPE_BYTES + 96 + 16 + ranks;
+  return ENVELOPE_BYTES + 96 + 16 + Math.min(ranks, LANE_ANSWERS_BYTES_MAX);
 }
 
 export function encodeRing(round: number): Uint8Array {

@@ -14,7 +14,6 @@ import type {
 } from "../consensus/effects.ts";
 import { createBlockLocation, locateBlock } from "../ledger/block.ts";
 import { blocksRoot, encodeProposalHeader, proposalHash } from "../ledger/proposal.ts";
-import { SEGMENT_RECORDS } from "../limits.ts";
 import { NONE } from "../queue/keyed-fifo.ts";
 import type { RankContext } from "./context.ts";
 import {
@@ -320,9 +319,10 @@ export class Performer {
   // Step 7.
 
   private finalize(effect: Extract<Effect, { type: "finalize" }>): void {
-    const { chain, own, session, core } = this.rank;
-    if (effect.slot % SEGMENT_RECORDS === 0) {
-      this.rank.segmentParents.set(effect.slot / SEGMENT_RECORDS, fromHex(chain.hash));
+    const { chain, own, session, core, settings } = this.rank;
+    if (effect.slot % settings.segmentRecords === 0) {
+      const segment = effect.slot / settings.segmentRecords;
+      this.rank.segmentParents.set(segment, fromHex(chain.hash));
     }
     const record = this.recording.takeRead(effect.slot);
     const settledOwn: number[] = [];

@@ -24,7 +24,13 @@ import type { Transport } from "../transport/transport.ts";
 import { proofMessage } from "../validator/wire.ts";
 import { writeAs } from "./author.ts";
 import { KeyAuthority, ValidatorAuthority } from "./authority.ts";
-import { DEFAULT_SETTINGS, type RankEvents, type RankSettings } from "./context.ts";
+import {
+  DEFAULT_SETTINGS,
+  proposalBlocksMax,
+  type RankEvents,
+  type RankSettings,
+  scaledTiming,
+} from "./context.ts";
 import { formEpoch } from "./epoch.ts";
 import { concerns, FaultyPool, parseFault } from "./fault-injection.ts";
 import { Handshake } from "./handshake.ts";
@@ -212,10 +218,6 @@ function poolOptions(config: RankConfig, ranksOnHost: number) {
   };
 }
 
-/** One round's work of all ranks together: some 20 ms of a core, so that rounds stay short. */
-const ROUND_BLOCKS = 1024;
-const ROUND_TRANSACTIONS = 16_384;
-
 function rankSettings(
   config: RankConfig,
   incoming: BlockQueue,
@@ -223,7 +225,7 @@ function rankSettings(
 ): RankSettings {
   const arenaBytes = incoming.fifo.bytes.length;
   const ranks = transport.size;
-  const transactions = Math.ceil(ROUND_TRANSACTIONS / ranks / config.blockTransactions);
+  const ranksPerCore = transport.ranksOnHost.length / availableParallelism();
   return {
     ...DEFAULT_SETTINGS,
     blockTransactions: config.blockTransactions,
@@ -234,41 +236,26 @@ function rankSettings(
     lanes: VOTE_LANES,
     gatherFrom: config.gatherFrom,
     gatherBytes: config.gatherBytes,
-    proposalBlocksMax: Math.max(1, Math.min(Math.ceil(ROUND_BLOCKS / ranks), transactions)),
+    proposalBlocksMax: proposalBlocksMax(ranks, config.blockTransactions),
     // Sixteen open rounds of every rank fit the incoming queue, and one round fits a record.
     proposalBytesMax: Math.min(
       2 << 20,
       Math.floor(arenaBytes / (16 * ranks)),
       Math.floor(RECORD_BYTES_MAX / 2 / ranks),
     ),
-    timing: { ...scaledTiming(transport.ranksOnHost.length), takeoverMs: config.takeoverMs },
+    timing: { ...scaledTiming({ ranksPerCore, ranks }), takeoverMs: config.takeoverMs },
     monitoring: {
       ...DEFAULT_SETTINGS.monitoring,
       heartbeatMs: config.heartbeatMs,
       suspectMs: config.suspectMs,
       evictMs: config.evictMs,
-      scale: Math.max(1, transport.ranksOnHost.length / availableParallelism()),
+      scale: Math.max(1, ranksPerCore),
     },
     storageOn: config.storageOn,
     heal: config.heal,
     healAfterMs: config.healAfterMs,
     propagate: config.propagate,
     ranksWanted: transport.size,
-  };
-}
-
-/** Ranks that outnumber their cores wait for each other's time slices: deadlines follow. */
-function scaledTiming(ranksOnHost: number): RankSettings["timing"] {
-  const { timing } = DEFAULT_SETTINGS;
-  const scale = Math.min(4, Math.max(1, ranksOnHost / availableParallelism() / 2));
-  return {
-    proposalTimeoutMs: scale * timing.proposalTimeoutMs,
-    voteTimeoutMs: scale * timing.voteTimeoutMs,
-    turnDelayMs: scale * timing.turnDelayMs,
-    readDelayMs: scale * timing.readDelayMs,
-    pullIntervalMs: scale * timing.pullIntervalMs,
-    sealWaitMs: scale * timing.sealWaitMs,
-    takeoverMs: timing.takeoverMs,
   };
 }
 

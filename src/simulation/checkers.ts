@@ -2,13 +2,15 @@
  * The promises of protocol.md as questions about a running cluster. Each throws a Violation that
  * names the rule; the ledger on the disk (log-oracle.ts) is what everything is held against.
  */
-import { toHex } from "../base/bytes.ts";
+import { equalBytes, toHex } from "../base/bytes.ts";
 import type { Chain } from "../ledger/chain.ts";
 import { outcomeName } from "../ledger/receipt.ts";
+import { decodeRecordHeader } from "../ledger/record.ts";
 import type { Session } from "../rank/session.ts";
 import type { Epoch, EpochEnd } from "./epochs.ts";
 import type { LogOracle } from "./log-oracle.ts";
 import type { Presence } from "./presence.ts";
+import { ReceiptHistory } from "./receipt-history.ts";
 import { Violation } from "./trace.ts";
 import { VoteChecker } from "./vote-checker.ts";
 
@@ -18,13 +20,18 @@ export class Checkers {
   private readonly roots = new Map<number, string>();
   /** txnID → outcomes told as final. */
   private readonly toldFinal = new Map<string, Set<number>>();
+  private readonly history = new ReceiptHistory();
   private readonly fail: (error: unknown) => void;
   private readonly asked = { finals: 0, receipts: 0, agreed: 0, excused: 0 };
 
-  /** `fail` is told; nothing is thrown into the rank that asks, which might swallow it. */
-  constructor(oracle: LogOracle, fail: (error: unknown) => void) {
+  /** `fail` is told; nothing is thrown into the rank that asks, which might swallow it. `onVote`: of its own. */
+  constructor(
+    oracle: LogOracle,
+    fail: (error: unknown) => void,
+    onVote?: (process: string, round: number) => void,
+  ) {
     this.oracle = oracle;
-    this.voting = new VoteChecker(oracle);
+    this.voting = new VoteChecker(oracle, onVote);
     this.fail = fail;
   }
 
@@ -133,6 +140,35 @@ export class Checkers {
     });
   }
 
+  /** A client submits these for the first time, or again. */
+  submitted(ids: readonly string[]): void {
+    this.check(() => this.oracle.advance());
+    const head = this.oracle.head?.slot ?? -1;
+    for (const id of ids) this.history.submit(id, head);
+  }
+
+  /** S12: storage hands a record over to a rank, on its way or as the child of a place. */
+  handedOver(name: string, bytes: Uint8Array, place?: { slot: number; parent: string }): void {
+    this.check(() => {
+      this.oracle.advance();
+      const header = decodeRecordHeader(bytes);
+      const slot = place?.slot ?? (header.ok ? header.value.slot : -1);
+      const written = this.oracle.bytesOf(slot);
+      // On the way of a recovery the newest one is made durable afterwards.
+      if (place === undefined && header.ok && written === undefined) return;
+      const isInChain = place === undefined || this.oracle.records[slot - 1]?.hash === place.parent;
+      if (isInChain && !(written !== undefined && equalBytes(written, bytes)))
+        throw new Violation("S12", `${name} is handed something else than was written in ${slot}`);
+    });
+  }
+
+  /** L6: who starts replays what came after the newest checkpoint, and no more. */
+  replayed(name: string, fromSlot: number, checkpoint: number): void {
+    if (fromSlot >= checkpoint) return;
+    const what = `${name} replays from slot ${fromSlot}, there is a checkpoint of ${checkpoint}`;
+    this.fail(new Violation("L6", what));
+  }
+
   /** A client is told a final outcome: it must be in durable storage now. S11. */
   toldAsFinal(name: string, id: string, outcome: number): void {
     this.check(() => this.judgeToldAsFinal(name, id, outcome));
@@ -153,6 +189,7 @@ export class Checkers {
     let told = this.toldFinal.get(id);
     if (told === undefined) this.toldFinal.set(id, (told = new Set()));
     told.add(outcome);
+    this.history.told(id, outcome, logged);
   }
 
   /** The ledger as a fresh reader finds it at the end, against everything that was told. */

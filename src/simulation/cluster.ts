@@ -4,11 +4,15 @@
  */
 import { Random } from "../base/random.ts";
 import { createGenesis, type Quorum } from "../ledger/genesis.ts";
-import { SimulatedDisk } from "../storage/simulated-disk.ts";
+import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
+import { type DiskFault, type DiskStep, SimulatedDisk } from "../storage/simulated-disk.ts";
 import { Checkers } from "./checkers.ts";
 import { DiskFaults } from "./disk-faults.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import { Ending } from "./ending.ts";
 import type { Epoch, EpochEnd } from "./epochs.ts";
+import { Faults } from "./faults.ts";
+import type { Incident } from "./incidents.ts";
 import { SimulatedJob } from "./job.ts";
 import { LogOracle } from "./log-oracle.ts";
 import { Misfortunes } from "./misfortunes.ts";
@@ -16,11 +20,20 @@ import { evictionMsMax, type Plan, storageAnswers } from "./plan.ts";
 import { Presence } from "./presence.ts";
 import { type RankProcess, ROOT, type World } from "./rank-process.ts";
 import { seededKey } from "./seeded-keys.ts";
+import { Timeline } from "./timeline.ts";
 import { Trace, Violation } from "./trace.ts";
 import { Users } from "./users.ts";
 import { turn, VirtualClock } from "./virtual-clock.ts";
 import { Ways } from "./ways.ts";
 
+/** In peace, for the log to reach the size that the plan asks for. */
+const GROWTH_MS = 120_000;
+/** Users come so much more seldom once the log has its size, while faults last. */
+const GROWN_PACE = 6;
+/** A member that is awake is heard at least once in so many heartbeats. */
+const SILENT_BEATS = 20;
+/** For incidents that nobody was there for, beyond the end of the faults. */
+const WAIT_MS = 20_000;
 const INSIST_MS = 400;
 const RESTART_MS = 200;
 const LOOK_MS = 5;
@@ -32,6 +45,10 @@ export interface ClusterOptions {
   readonly print?: ((line: string) => void) | undefined;
   /** Tests of the checkers change the production objects of a rank here, once it takes part. */
   readonly onRank?: (process: RankProcess) => void;
+  /** The same, of a process that has not started. */
+  readonly onProcess?: (process: RankProcess) => void;
+  /** What the disk does beside what the plan has it do. */
+  readonly diskFault?: (step: DiskStep) => DiskFault | undefined;
   /** What is on the disk when nothing is left to ask. */
   readonly onEnd?: (disk: SimulatedDisk) => void;
 }
@@ -40,7 +57,8 @@ export interface RunReport {
   readonly plan: Plan;
   readonly digest: string;
   readonly violation: Violation | undefined;
-  readonly newest: readonly string[];
+  /** The last rounds in words. */
+  readonly timeline: readonly string[];
   readonly virtualMs: number;
   readonly events: number;
   /** From the end of the load, which comes after the faults', until all is answered. */
@@ -48,8 +66,12 @@ export interface RunReport {
   /** From a death until the SEAL that left the dead out was written: the longest, and where. */
   readonly evictedAfterMs: number;
   readonly slots: number;
+  readonly rounds: number;
+  /** In the log, each counted once. */
+  readonly transactions: number;
   readonly kinds: Readonly<Record<string, number>>;
   readonly counts: Readonly<Record<string, number>>;
+  readonly faults: Readonly<Record<string, number>>;
   readonly ways: Readonly<Record<string, number>>;
 }
 
@@ -72,6 +94,8 @@ class Cluster {
   private readonly options: ClusterOptions;
   private readonly clock = new VirtualClock();
   private readonly trace: Trace;
+  private readonly timeline: Timeline;
+  private readonly faults = new Faults();
   private readonly disk: SimulatedDisk;
   private readonly diskFaults: DiskFaults;
   private readonly world: World;
@@ -85,7 +109,10 @@ class Cluster {
   /** The job that users talk to, and newcomers beside it. */
   private job!: SimulatedJob;
   private readonly newcomers: SimulatedJob[] = [];
-  private jobs = 0;
+  /** Incidents that have not happened. */
+  private readonly waiting = new Set<Incident>();
+  /** In the order in which they started. */
+  private readonly everyJob: SimulatedJob[] = [];
   /** No job is started again. */
   private over = false;
   private settledAfterMs = 0;
@@ -97,9 +124,10 @@ class Cluster {
     this.plan = plan;
     this.options = options;
     this.trace = new Trace(() => this.clock.now(), options.print);
+    this.timeline = new Timeline(() => this.clock.now());
     this.random = new Random(seed, 2);
     const diskRandom = new Random(seed, 3);
-    this.diskFaults = new DiskFaults(plan, diskRandom);
+    this.diskFaults = new DiskFaults(plan, diskRandom, this.faults);
     this.disk = new SimulatedDisk({
       random: () => diskRandom.nextFloat(),
       clock: {
@@ -124,18 +152,30 @@ class Cluster {
       ledgerKey,
     );
     const fail = (error: unknown) => this.fail(error);
-    const { clock, disk, trace, ways, presence } = this;
+    const { clock, disk, trace, timeline, faults, ways, presence } = this;
     const onEpochEnd = (epoch: Epoch, end: EpochEnd) => this.epochEnded(epoch, end);
     const oracle = new LogOracle({
-      ...{ disk, root: ROOT, genesis, trace, ways, presence, onEpochEnd },
+      ...{
+        disk,
+        root: ROOT,
+        genesis,
+        segmentRecords: plan.settings.segmentRecords,
+        trace,
+        timeline,
+        ways,
+        presence,
+        onEpochEnd,
+      },
     });
-    const checkers = new Checkers(oracle, fail);
+    const checkers = new Checkers(oracle, fail, (process, round) => timeline.voted(process, round));
     const wall = () => clock.wall();
     this.world = {
       plan,
       clock,
       disk,
       trace,
+      timeline,
+      faults,
       checkers,
       users: new Users({ random: new Random(seed, 5), checkers, trace, wall }),
       ways,
@@ -153,8 +193,16 @@ class Cluster {
       losePower: () => this.losePower(),
     });
     this.ending = new Ending(this.world, { genesis, rotten: this.misfortunes.rotten });
+    const diskWatch = new DiskWatch(clock, oracle, ways);
     this.disk.fault = (step) => {
       this.trace.add(`${step.host} ${step.step} ${step.path.slice(-24)}`);
+      try {
+        diskWatch.saw(step);
+      } catch (error) {
+        this.fail(error);
+      }
+      const more = options.diskFault?.(step);
+      if (more !== undefined) return more;
       return this.diskFaults.of(step, this.processes.get(step.host), this.world.faulty);
     };
     this.disk.onCrash = (host) => this.diskCrashed(host);
@@ -166,6 +214,7 @@ class Cluster {
     const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
     this.violation = error instanceof Violation ? error : new Violation("CRASH", text, error);
     this.trace.add(this.violation.message.split("\n")[0]);
+    this.timeline.note(this.violation.message.split("\n")[0]);
   }
 
   private get failed(): boolean {
@@ -175,16 +224,19 @@ class Cluster {
   async run(): Promise<void> {
     const { plan, clock, world, ending } = this;
     this.job = this.startJob(plan.ranks);
-    for (const incident of plan.incidents)
-      clock.schedule(incident.atMs, () => {
-        if (!this.failed && world.faulty) this.misfortunes.happen(incident);
-      });
-    clock.schedule(plan.faultsUntilMs, () => this.makePeace());
+    for (const incident of plan.incidents) this.await(incident, incident.atMs);
+    clock.schedule(plan.faultsUntilMs, () => this.tryPeace());
     this.supervise();
     this.load();
-    await clock.run(plan.loadUntilMs, () => this.failed);
-    this.makePeace();
     this.insist();
+    this.listen();
+    await clock.run(plan.loadUntilMs, () => this.failed);
+    const peaceful = () => this.failed || !world.faulty;
+    await clock.run(plan.loadUntilMs + WAIT_MS, peaceful);
+    this.makePeace();
+    await clock.run(clock.now() + GROWTH_MS, () => this.failed || this.isGrown);
+    if (!this.failed && !this.isGrown)
+      this.fail(ending.explain(this.job, "the log does not grow", "L1"));
     const peaceAt = clock.now();
     const what = await this.settle(peaceAt + ending.patienceMs);
     this.settledAfterMs = clock.now() - peaceAt;
@@ -255,14 +307,19 @@ class Cluster {
   // Jobs and what befalls them.
 
   private startJob(size: number): SimulatedJob {
-    const number = this.jobs++;
+    const number = this.everyJob.length;
     const onRank = this.options.onRank;
-    return new SimulatedJob(this.world, {
+    const job = new SimulatedJob(this.world, {
       number,
       size,
       onRank: (process) => onRank?.(process),
-      onProcess: (process) => this.processes.set(process.name, process),
+      onProcess: (process) => {
+        this.processes.set(process.name, process);
+        this.options.onProcess?.(process);
+      },
     });
+    this.everyJob.push(job);
+    return job;
   }
 
   /** What a person or Slurm does: a job that ended is started again. */
@@ -294,13 +351,34 @@ class Cluster {
 
   private losePower(): void {
     this.trace.add("all power is lost");
+    this.timeline.note("all power is lost");
     this.endJobs(false);
     this.disk.losePower();
+  }
+
+  /** Lets it happen at that time, or as soon as there is somebody whom it can befall. */
+  private await(incident: Incident, atMs: number): void {
+    const { clock, waiting } = this;
+    waiting.add(incident);
+    clock.schedule(atMs, () => {
+      if (this.failed || !this.world.faulty) return;
+      if (this.misfortunes.happen(incident)) waiting.delete(incident);
+      else this.await(incident, clock.now() + LOOK_MS);
+    });
+  }
+
+  /** Faults end when all of them have happened: a job may take its time to come up. */
+  private tryPeace(): void {
+    const { clock, plan } = this;
+    if (this.waiting.size === 0 || clock.now() >= plan.faultsUntilMs + WAIT_MS)
+      return this.makePeace();
+    clock.after(LOOK_MS, () => this.tryPeace());
   }
 
   private makePeace(): void {
     if (!this.world.faulty) return;
     this.trace.add("faults end");
+    this.timeline.note("faults end");
     this.world.faulty = false;
     this.diskFaults.calm();
     for (const job of [this.job, ...this.newcomers]) {
@@ -310,29 +388,73 @@ class Cluster {
     }
   }
 
+  /** L3, L7: nobody falls silent, and nobody holds more than W rounds. */
+  private listen(): void {
+    const { heartbeatMs } = this.plan.settings.monitoring;
+    for (const { name, silentMs, unsettled } of this.job.live) {
+      if (silentMs > SILENT_BEATS * heartbeatMs)
+        this.fail(new Violation("L3", `${name} has said nothing for ${Math.round(silentMs)} ms`));
+      if (unsettled > UNRECORDED_ROUNDS_MAX)
+        this.fail(new Violation("L7", `${name} holds ${unsettled} rounds that are in no record`));
+    }
+    if (!this.failed) this.clock.after(heartbeatMs, () => this.listen());
+  }
+
   // Load.
 
+  /** Who sleeps answers nobody. */
   private anyRank(): RankProcess | undefined {
-    const live = this.job.live.filter(({ counter }) => counter !== undefined);
+    const live = this.job.live.filter((one) => one.counter !== undefined && !one.clock.frozen);
     return live.length === 0 ? undefined : live[this.random.nextBelow(live.length)];
   }
 
+  /** The log has the size that the plan asks for. */
+  private get isGrown(): boolean {
+    const { rounds, transactions } = this.plan.size;
+    const { oracle } = this.world.checkers;
+    const settled = oracle.head?.settledRound ?? 0;
+    return settled >= rounds && oracle.transactions.size >= transactions;
+  }
+
   private load(): void {
-    const { plan, clock, random, world } = this;
-    clock.after(plan.loadIntervalMs * 2 * random.nextFloat(), () => {
-      if (clock.now() >= plan.loadUntilMs || this.failed) return;
-      const counter = this.anyRank()?.counter;
-      if (counter !== undefined) world.users.visit(counter, plan.batchMax);
+    const { plan, clock, random } = this;
+    const slower = this.isGrown && plan.size.rounds > 0 ? GROWN_PACE : 1;
+    clock.after(plan.loadIntervalMs * slower * 2 * random.nextFloat(), () => {
+      if ((clock.now() >= plan.loadUntilMs && this.isGrown) || this.failed) return;
+      const process = this.anyRank();
+      if (process !== undefined && this.world.users.open < plan.openMax) this.visit(process);
       this.load();
     });
+  }
+
+  private visit(process: RankProcess): void {
+    const { users, ways } = this.world;
+    const before = users.counts.turnedAway;
+    // Where rounds are missing and transactions are not, each visit is to be a round.
+    const { size, batchMax } = this.plan;
+    const enough = this.world.checkers.oracle.transactions.size > Math.max(1, size.transactions);
+    users.visit(process.counter!, enough && size.rounds > 0 ? 1 : batchMax);
+    if (process.atLimit && users.counts.turnedAway > before) ways.took("back-pressure at W");
   }
 
   /** Users send again what nobody answered: the rank that took it may be gone. */
   private insist(): void {
     if (this.failed) return;
-    const counter = this.job.up ? this.anyRank()?.counter : undefined;
-    if (counter !== undefined) this.world.users.insist(counter);
+    const { users, faulty } = this.world;
+    // While faults last they wait, unless nobody else would come.
+    const insists = !faulty || users.open >= this.plan.openMax;
+    const counter = insists && this.job.up ? this.anyRank()?.counter : undefined;
+    if (counter !== undefined) users.insist(counter);
     this.clock.after(INSIST_MS, () => this.insist());
+  }
+
+  private allFaults(): Record<string, number> {
+    for (const { network } of this.everyJob) {
+      const { lost, cutOff, collectivesBroken } = network.counters();
+      this.faults.happened("message lost", lost + cutOff);
+      this.faults.happened("collective broken", collectivesBroken);
+    }
+    return this.faults.all;
   }
 
   report(): RunReport {
@@ -347,14 +469,17 @@ class Cluster {
       plan: this.plan,
       violation: this.violation,
       digest: this.trace.digest(),
-      newest: this.trace.newest,
+      timeline: this.timeline.lines(),
       virtualMs: this.clock.now(),
       events: this.clock.events,
       settledAfterMs: this.settledAfterMs,
       evictedAfterMs: this.evictedAfterMs,
       slots: records.length,
+      rounds: records.at(-1)?.settledRound ?? 0,
+      transactions: checkers.oracle.transactions.size,
       kinds,
-      counts: { ...checkers.counts, ...users.counts, jobs: this.jobs },
+      counts: { ...checkers.counts, ...users.counts, jobs: this.everyJob.length },
+      faults: this.allFaults(),
       ways: this.ways.all,
     };
   }

@@ -4,6 +4,7 @@
  */
 import type { Random } from "../base/random.ts";
 import type { DiskFault, DiskStep } from "../storage/simulated-disk.ts";
+import type { Faults } from "./faults.ts";
 import type { Plan } from "./plan.ts";
 import type { RankProcess } from "./rank-process.ts";
 
@@ -18,6 +19,7 @@ const CHANGES: ReadonlySet<string> = new Set([
 export class DiskFaults {
   private readonly plan: Plan;
   private readonly random: Random;
+  private readonly faults: Faults;
   /** The host of the step under way: whose clock its time is. */
   host = "";
   /** The host that dies by `crashAtChange`. */
@@ -26,8 +28,9 @@ export class DiskFaults {
   private changesToDeath = Number.POSITIVE_INFINITY;
   private happens = false;
 
-  constructor(plan: Plan, random: Random) {
+  constructor(plan: Plan, random: Random, faults: Faults) {
     this.plan = plan;
+    this.faults = faults;
     this.random = random;
   }
 
@@ -52,7 +55,7 @@ export class DiskFaults {
   of(step: DiskStep, process: RankProcess | undefined, faulty: boolean): DiskFault {
     this.host = step.host;
     const { plan, random } = this;
-    const slow = process?.rank === plan.slowRank ? plan.slowFactor : 1;
+    const slow = faulty && process?.rank === plan.slowRank ? plan.slowFactor : 1;
     const delayMs = 0.02 + random.nextFloat() * plan.diskStepMsMax * slow;
     const { happens } = this;
     if (--this.stepsToCrash === 0) return { delayMs, crash: "power", happens };
@@ -65,7 +68,9 @@ export class DiskFaults {
     const away = process?.storageAway;
     if (away?.how === "hang") return { delayMs: away.forMs };
     if (away !== undefined) return { delayMs, code: away.how };
-    return this.byChance(step, changes, delayMs);
+    const fault = this.byChance(step, changes, delayMs);
+    if (fault.code !== undefined) this.faults.happened(`${fault.code} of a disk`);
+    return fault;
   }
 
   private byChance({ step }: DiskStep, changes: boolean, delayMs: number): DiskFault {
@@ -78,7 +83,10 @@ export class DiskFaults {
     if (happens && chance < eio / 2) return { delayMs, code: "EEXIST", happens };
     if (chance < eio) return { delayMs, code: "EIO", happens };
     if (chance < eio + enospc && step === "write") return { delayMs, code: "ENOSPC" };
-    if (chance > 1 - spike) return { delayMs: random.nextFloat() * spikeMsMax };
+    if (chance > 1 - spike) {
+      this.faults.happened("disk that is slow");
+      return { delayMs: random.nextFloat() * spikeMsMax };
+    }
     return { delayMs };
   }
 }

@@ -3,7 +3,7 @@
  * whether what was agreed is in, whether the job closes its ledger, and what a fresh reader finds
  * after power was lost once more.
  */
-import { equalBytes } from "../base/bytes.ts";
+import { equalBytes, fromHex } from "../base/bytes.ts";
 import type { Genesis } from "../ledger/genesis.ts";
 import { replayLedger } from "../rank/opening.ts";
 import { StorageService } from "../storage/storage-service.ts";
@@ -46,8 +46,7 @@ export class Ending {
     if (!job.up || job.live.length === 0) return `job ${job.number} is not up (${job.ended})`;
     const beside = newcomers.find((one) => one.ended === undefined);
     if (beside !== undefined) return `job ${beside.number} has not ended`;
-    const open = users.submissions.filter(({ resolved }) => !resolved).length;
-    if (open > 0) return `${open} transactions have no answer`;
+    if (users.open > 0) return `${users.open} transactions have no answer`;
     checkers.oracle.advance();
     const { hash } = checkers.oracle.head!;
     const members = checkers.oracle.epochs.newest!.members;
@@ -60,19 +59,21 @@ export class Ending {
     }
     const { size, live } = job;
     if (members.length > live.length) return `${members.length - live.length} dead members are in`;
-    for (const [path, bytes] of this.rotten)
-      if (!equalBytes(disk.find(path)?.bytes ?? new Uint8Array(0), bytes))
-        return `${path} is not mended`;
+    for (const [path, bytes] of this.rotten) {
+      // Its record is in a segment now, which was read back whole before the file went.
+      const file = disk.find(path);
+      if (file !== undefined && !equalBytes(file.bytes, bytes)) return `${path} is not mended`;
+    }
     if (this.heals && members.length !== size) return `${members.length} members of ${size}`;
     return undefined;
   }
 
-  explain(job: SimulatedJob, what: string): Violation {
+  explain(job: SimulatedJob, what: string, rule = "L2"): Violation {
     const { oracle } = this.world.checkers;
     const ranks = job.ranks.map((process) => describe(process));
     const members = oracle.epochs.newest?.members.map((one) => one.slice(0, 4)).join();
     return new Violation(
-      "L2",
+      rule,
       `after ${this.patienceMs} ms of peace: ${what} (storage ends at slot ${oracle.head?.slot}, members ${members}; job ${job.number}, ended ${job.ended})\n  ${ranks.join("\n  ")}`,
     );
   }
@@ -133,15 +134,24 @@ export class Ending {
     const { clock, checkers, fail, disk } = this.world;
     const ops = disk.host("auditor");
     const blocks = { block: () => new Uint8Array(0) };
-    const storage = new StorageService({ ops, now: () => clock.now(), blocks });
+    const { segmentRecords } = this.world.plan.settings;
+    const now = () => clock.now();
+    const storage = new StorageService({ ops, now, blocks, segmentRecords });
     const read = async () => {
       await storage.open({ directory: ROOT, incarnation: "ffffffffffffffff" });
-      return await replayLedger(this.genesis, storage);
+      const chain = await replayLedger(this.genesis, storage);
+      for (const { slot, hash } of checkers.oracle.records)
+        if ((await storage.recordBytes(slot, fromHex(hash))) === undefined)
+          throw new Violation("S3", `the record of slot ${slot} cannot be read back`);
+      return chain;
     };
     let done = false;
     read()
       .then((chain) => checkers.recovered(chain))
-      .catch((error) => fail(error))
+      // Whatever it says: what was final is not to be read any more.
+      .catch((error) =>
+        fail(error instanceof Violation ? error : new Violation("S3", String(error), error)),
+      )
       .finally(() => {
         done = true;
       });

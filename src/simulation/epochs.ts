@@ -87,7 +87,7 @@ export class Epochs {
       throw new Violation("S9", `slot ${slot} is of another epoch than the one in force`);
     if (body.kind === "STORAGE") this.ways.took("STORAGE record");
     if (body.kind === "QUORUM" || body.kind === "STORAGE")
-      for (const round of body.rounds) this.checkRound(slot, round);
+      for (const round of body.rounds) this.checkVoters(slot, body.kind, round);
     if (body.kind === "SEAL") this.checkSeal(record, body.seal);
     if (this.intent !== undefined && !this.isByIntent(record)) this.refuted(record);
     this.intent = undefined;
@@ -145,6 +145,7 @@ export class Epochs {
     const at = this.presence.virtualTime(author, header.creationTime);
     const isMember = epoch.members.includes(author);
     const enough = isMember && answers.length >= answersMin(epoch.members.length, this.quorum);
+    if (!enough) this.ways.took("INTENT unanswered");
     if (!enough) this.checkIntent(slot, { author, at, answers: isMember ? answers : [] });
     for (const round of seal.rounds) {
       this.checkRound(slot, round);
@@ -200,6 +201,17 @@ export class Epochs {
       const gone = there.length > 1 && there.every((one) => end.evicted.includes(one));
       if (gone && there.length < epoch.members.length) ways.took("host in one SEAL");
     }
+  }
+
+  /** S4: the votes of R members for each round that no SEAL settles. */
+  private checkVoters(slot: number, kind: string, round: SettledRound): void {
+    const { members } = this.newest!;
+    let voters = 0;
+    for (let rank = 0; rank < members.length; rank++)
+      if (round.votes.some((group) => isVoter(group.voters, rank))) voters++;
+    if (voters < answersMin(members.length, this.quorum))
+      throw new Violation("S4", `slot ${slot} is a ${kind} with the votes of ${voters} members`);
+    this.checkRound(slot, round);
   }
 
   /** What a round includes was proposed in this epoch, and what it leaves out is shown to be lost. */

@@ -7,6 +7,9 @@ import type { Random } from "../base/random.ts";
 /** What a rank is told when storage is away: an errno, or nothing until it is back. */
 export type Outage = "EIO" | "ESTALE" | "hang";
 
+/** What is away for a moment. */
+export type Hiccup = "process" | "network" | "storage";
+
 export type Incident =
   /** SIGKILL, or with `host`: and what its host had not synced is lost. */
   | {
@@ -83,6 +86,14 @@ export type Incident =
       readonly atMs: number;
       readonly changes: number;
       readonly after: boolean;
+    }
+  /** So short that it must be ridden out: it sleeps, hears nobody, or has no storage. */
+  | {
+      readonly kind: "hiccup";
+      readonly atMs: number;
+      readonly rank: number;
+      readonly forMs: number;
+      readonly of: Hiccup;
     }
   | { readonly kind: "second-job"; readonly atMs: number; readonly ranks: number }
   | { readonly kind: "freeze"; readonly atMs: number; readonly forMs: number };
@@ -200,6 +211,12 @@ export class IncidentMaker {
     this.made.push({ kind: "bit-rot", atMs: this.when(), back, bit });
   }
 
+  hiccup(kinds: readonly Hiccup[]): void {
+    const forMs = this.between(5, Math.floor(this.evictMs / 4));
+    const of = kinds[this.random.nextBelow(kinds.length)];
+    this.made.push({ kind: "hiccup", atMs: this.when(), rank: this.anyone(), forMs, of });
+  }
+
   freezeRank(): void {
     const { made } = this;
     made.push({
@@ -227,6 +244,16 @@ export class IncidentMaker {
       forMs,
       how,
     });
+  }
+
+  /** For everybody, and for as long as it takes to have W rounds in no record. */
+  longOutage(): void {
+    const ranks = Array.from({ length: this.ranks }, (_, rank) => rank);
+    const forMs = this.between(1800, 2400);
+    const atMs = this.between(100, Math.max(101, this.untilMs - forMs));
+    // EIO would have ranks of a single host stop in doubt.
+    const how = this.chance(0.5) ? "hang" : "ESTALE";
+    this.made.push({ kind: "storage-away", atMs, ranks, forMs, how });
   }
 
   jobDeath(): void {

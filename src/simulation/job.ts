@@ -31,6 +31,7 @@ export class SimulatedJob {
   private readonly world: World;
   private readonly onRank: (process: RankProcess) => void;
   private readonly onProcess: (process: RankProcess) => void;
+  private readonly share: (endpoint: Transport) => Transport;
   private readonly random: Random;
   /** Code of what ended it: an error at its start, or what its last rank stopped with. */
   ended: string | undefined;
@@ -45,12 +46,15 @@ export class SimulatedJob {
       /** A process exists, and later: it has a loop. */
       onProcess(process: RankProcess): void;
       onRank(process: RankProcess): void;
+      /** What a process has of its endpoint: all of it, unless somebody else has a part. */
+      share?(endpoint: Transport): Transport;
     },
   ) {
     this.world = world;
     this.number = options.number;
     this.onRank = options.onRank;
     this.onProcess = options.onProcess;
+    this.share = options.share ?? ((endpoint) => endpoint);
     this.random = new Random(world.plan.seed, 50_000 + this.number);
     const { plan, clock } = world;
     const { size } = options;
@@ -68,12 +72,13 @@ export class SimulatedJob {
     for (let rank = 0; rank < size; rank++) this.addProcess(this.network.endpoint(rank));
     this.applyFaults();
     world.trace.add(`job ${this.number} starts with ${size} ranks`);
+    world.timeline.note(`job ${this.number} starts with ${size} ranks`);
     for (const process of this.ranks) process.start();
   }
 
   private addProcess(transport: Transport): RankProcess {
     const settings = { ...this.world.plan.settings, ranksWanted: this.size };
-    const place = { job: this.number, transport, settings };
+    const place = { job: this.number, transport: this.share(transport), settings };
     const process = new RankProcess(this.world, place, {
       onStarted: (started) => this.started(started),
       onStartFailed: (failed, error) => this.startFailed(failed, error),
@@ -131,6 +136,7 @@ export class SimulatedJob {
   private halted(process: RankProcess, code: string, reason: string): void {
     const { world } = this;
     world.trace.add(`${process.name} halts: ${code}`);
+    world.timeline.note(`${process.name} halts: ${code}`);
     const way = HALTS.get(code);
     if (way !== undefined) world.ways.took(way);
     else world.fail(new Violation("HALT", `${process.name}: ${code}: ${reason}`));
@@ -147,6 +153,7 @@ export class SimulatedJob {
 
   crash(rank: number, withHost: boolean): void {
     this.world.trace.add(`rank ${this.number}.${rank} dies`);
+    this.world.timeline.note(`${this.number}.${rank} dies`);
     this.network.crash(rank);
     this.ranks[rank].kill(withHost);
     if (this.live.length === 0) this.ended ??= "KILLED";

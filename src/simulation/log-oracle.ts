@@ -3,22 +3,22 @@
  * only what would survive a loss of all power, judges each record and runs it through the model.
  * Whatever a rank calls final must be here already.
  */
-import { fromHex, readU32, toHex } from "../base/bytes.ts";
+import { equalBytes, fromHex, readU32, toHex } from "../base/bytes.ts";
 import { blockHash, createBlockLocation, locateBlock } from "../ledger/block.ts";
 import { Chain } from "../ledger/chain.ts";
-import type { Genesis } from "../ledger/genesis.ts";
+import type { Genesis, Quorum } from "../ledger/genesis.ts";
 import { judgeRecord, namesOf } from "../ledger/judge.ts";
 import { decodeRecord, type LedgerRecord } from "../ledger/record.ts";
 import { settledBy } from "../ledger/replay.ts";
 import type { SettledRound } from "../ledger/settlement.ts";
 import { decodeTransaction, type Transaction } from "../ledger/transaction-object.ts";
 import { verdictName } from "../ledger/verdict.ts";
-import { SEGMENT_RECORDS } from "../limits.ts";
-import { LedgerPaths, recordName } from "../storage/paths.ts";
+import { LedgerPaths, parseHeadName, parseRecordName, recordName } from "../storage/paths.ts";
 import type { SimulatedDisk } from "../storage/simulated-disk.ts";
 import { type Epoch, type EpochEnd, Epochs, yesVoters } from "./epochs.ts";
 import type { Presence } from "./presence.ts";
 import { StateModel } from "./state-model.ts";
+import type { Timeline } from "./timeline.ts";
 import { type Trace, Violation } from "./trace.ts";
 import type { Ways } from "./ways.ts";
 
@@ -48,20 +48,27 @@ export class LogOracle {
   readonly epochs: Epochs;
   private readonly disk: SimulatedDisk;
   private readonly paths: LedgerPaths;
+  private readonly segmentRecords: number;
   private readonly genesis: Genesis;
   /** Its place alone is kept up, for the judge: its state stays as genesis left it. */
   private readonly chain: Chain;
   private readonly blocks = new Map<string, number>();
+  /** As they were written, by slot. */
+  private readonly recordBytes: Uint8Array[] = [];
   private readonly trace: Trace;
+  private readonly timeline: Timeline | undefined;
+  private readonly presence: Presence | undefined;
   private readonly mayLie: (incarnation: string) => boolean;
 
   constructor(options: {
     disk: SimulatedDisk;
     root: string;
     genesis: Genesis;
+    segmentRecords: number;
     trace: Trace;
     ways: Ways;
     presence?: Presence | undefined;
+    timeline?: Timeline | undefined;
     /** An epoch ended with a SEAL that counts. */
     onEpochEnd(epoch: Epoch, end: EpochEnd): void;
     /** This incarnation (hex) may write junk: it takes the slot and nothing else. */
@@ -72,7 +79,10 @@ export class LogOracle {
     this.disk = options.disk;
     this.paths = new LedgerPaths(options.root);
     this.genesis = options.genesis;
+    this.segmentRecords = options.segmentRecords;
     this.trace = options.trace;
+    this.timeline = options.timeline;
+    this.presence = options.presence;
     this.chain = new Chain(options.genesis);
     this.model = new StateModel(options.genesis.supply, options.genesis.chainHash);
   }
@@ -96,14 +106,42 @@ export class LogOracle {
     }
   }
 
-  /** The file of a record that is in the log. */
+  /** The file that has a record of the log in it: its own, or its segment's. */
   pathOf(slot: number): string {
+    const segment = Math.floor(slot / this.segmentRecords);
+    const folded = this.paths.segment(segment);
+    return this.disk.find(folded) !== undefined ? folded : this.tailPathOf(slot);
+  }
+
+  private tailPathOf(slot: number): string {
     const prevHash = slot === 0 ? new Uint8Array(32) : fromHex(this.records[slot - 1].hash);
-    return this.paths.record(Math.floor(slot / SEGMENT_RECORDS), slot, prevHash);
+    return this.paths.record(Math.floor(slot / this.segmentRecords), slot, prevHash);
+  }
+
+  /** Bytes of a final record as they were written. */
+  bytesOf(slot: number): Uint8Array | undefined {
+    return this.recordBytes[slot];
+  }
+
+  /** Slot of the newest checkpoint whose head is durable, or -1. */
+  newestCheckpoint(): number {
+    const directory = this.disk.find(this.paths.checkpoints);
+    const slots = [...(directory?.durableEntries.keys() ?? [])].map((name) => parseHeadName(name));
+    return Math.max(-1, ...slots.filter((slot) => slot !== undefined));
+  }
+
+  /** The path is the name of a final record in the tail, and what lies there is whole. */
+  isRecordFile(path: string): boolean {
+    const name = parseRecordName(path.slice(path.lastIndexOf("/") + 1));
+    const record = name && this.records[name.slot];
+    if (record === undefined || this.tailPathOf(name!.slot) !== path) return false;
+    const file = this.disk.find(path);
+    return file !== undefined && equalBytes(file.bytes, this.recordBytes[name!.slot]);
   }
 
   private durableChild(slot: number, prevHash: Uint8Array): Uint8Array | undefined {
-    const tail = this.paths.tail(Math.floor(slot / SEGMENT_RECORDS));
+    // A segment is folded when all of its records are long known here.
+    const tail = this.paths.tail(Math.floor(slot / this.segmentRecords));
     const log = this.disk.find(this.paths.log);
     const directory = log?.durableEntries.get(tail.slice(tail.lastIndexOf("/") + 1));
     const node = directory?.durableEntries.get(recordName(slot, prevHash));
@@ -148,6 +186,7 @@ export class LogOracle {
     if (counts && body.kind === "SEAL") chain.install(body.seal.members);
     if (counts && body.kind === "INTENT")
       chain.announce(header.authorIncarnation, body.intent.answered);
+    this.recordBytes.push(bytes);
     this.records.push({
       slot,
       hash: toHex(hash),
@@ -161,6 +200,10 @@ export class LogOracle {
     this.trace.add(
       `durable ${header.kind} slot ${slot} rounds ${header.firstRound}-${header.lastRound} ${toHex(hash, 0, 4)}`,
     );
+    const author = this.presence?.processOf(toHex(header.authorIncarnation))?.name ?? "?";
+    const kind = counts ? header.kind : `${header.kind} (void)`;
+    const rounds: [number, number] = [header.firstRound, header.lastRound];
+    this.timeline?.recorded({ kind, slot, rounds, by: author });
   }
 
   private execute(record: LedgerRecord): void {
@@ -230,7 +273,7 @@ export class LogOracle {
     const ranks = this.chain.ranks;
     for (const { rank } of namesOf(round)) {
       const yes = yesVoters(round, rank, 0, ranks);
-      if (yes <= ranks / 2) {
+      if (yes < winsIn(ranks, this.genesis.quorum)) {
         throw new Violation(
           "S4",
           `slot ${slot} includes rank ${rank} with ${yes} of ${ranks} votes`,
@@ -238,4 +281,10 @@ export class LogOracle {
       }
     }
   }
+}
+
+/** w of protocol.md: more than half, or all but the third that may lie. */
+function winsIn(ranks: number, quorum: Quorum): number {
+  if (quorum === "majority") return Math.floor(ranks / 2) + 1;
+  return ranks - Math.floor((ranks - 1) / 3);
 }

@@ -31,10 +31,40 @@ export class Misfortunes {
     this.fates = fates;
   }
 
-  happen(incident: Incident): void {
-    const { diskFaults, fates, world } = this;
-    const job = fates.job();
+  /** False: there is nobody yet whom it could befall. */
+  happen(incident: Incident): boolean {
+    if (!this.canHappen(incident)) return false;
+    const { world } = this;
     world.trace.add(`incident ${JSON.stringify(incident)}`);
+    const { kind, ...how } = incident;
+    world.faults.happened(kind);
+    world.timeline.note(`fault: ${kind} ${JSON.stringify(how)}`);
+    this.bringAbout(incident);
+    return true;
+  }
+
+  private canHappen(incident: Incident): boolean {
+    const job = this.fates.job();
+    switch (incident.kind) {
+      case "recorder-crash":
+      case "step-crash":
+      case "job-crash":
+        return true;
+      case "bit-rot":
+        return job.up && this.executed >= incident.back;
+      default:
+        return job.up && job.live.length > 0;
+    }
+  }
+
+  /** Of what nobody has executed nobody could say which bytes it must have. */
+  private get executed(): number {
+    return Math.max(-1, ...this.fates.job().live.map(({ chain }) => chain?.slot ?? -1));
+  }
+
+  private bringAbout(incident: Incident): void {
+    const { diskFaults, fates } = this;
+    const job = fates.job();
     switch (incident.kind) {
       case "recorder-crash":
         return diskFaults.crashAtChange(incident.changes, incident.after);
@@ -43,13 +73,11 @@ export class Misfortunes {
       case "job-crash":
         return incident.power ? fates.losePower() : fates.endJobs(false);
       case "second-job":
-        if (job.up) fates.startNewcomer(incident.ranks);
-        return;
+        return fates.startNewcomer(incident.ranks);
       case "bit-rot":
         return this.rot(incident.back, incident.bit);
       case "freeze":
-        if (job.up) job.freeze(incident.forMs);
-        return;
+        return job.freeze(incident.forMs);
       default:
         return this.befall(job, incident);
     }
@@ -58,7 +86,6 @@ export class Misfortunes {
   /** One rank, or some. */
   private befall(job: SimulatedJob, incident: OfRanks): void {
     const { live } = job;
-    if (live.length === 0) return;
     const one = (rank: number) => live[rank % live.length];
     const among = (ranks: readonly number[]) =>
       live.filter(({ rank }) => ranks.includes(rank % this.world.plan.ranks));
@@ -85,17 +112,18 @@ export class Misfortunes {
       case "one-way": {
         const mute = one(incident.mute);
         const deaf = one(incident.deaf);
-        if (job.up && mute !== deaf) deaf.deafen(mute.rank, incident.forMs);
+        if (mute !== deaf) deaf.deafen(mute.rank, incident.forMs);
         return;
       }
       case "deaf": {
         const deaf = one(incident.rank);
-        if (job.up) for (const { rank } of live) deaf.deafen(rank, incident.forMs);
+        for (const { rank } of live) deaf.deafen(rank, incident.forMs);
         return;
       }
+      case "hiccup":
+        return this.hiccup(one(incident.rank), job, incident);
       case "freeze-rank":
-        if (job.up) one(incident.rank).freeze(incident.forMs);
-        return;
+        return one(incident.rank).freeze(incident.forMs);
       case "storage-away":
         for (const process of among(incident.ranks))
           process.loseStorage(incident.forMs, incident.how);
@@ -103,16 +131,21 @@ export class Misfortunes {
     }
   }
 
+  private hiccup(
+    process: RankProcess,
+    job: SimulatedJob,
+    { forMs, of }: Extract<Incident, { kind: "hiccup" }>,
+  ): void {
+    if (of === "process") process.freeze(forMs);
+    else if (of === "storage") process.loseStorage(forMs, "EIO");
+    else for (const { rank } of job.live) process.deafen(rank, forMs);
+  }
+
   private rot(back: number, bit: number): void {
     const { checkers, disk, ways } = this.world;
-    const job = this.fates.job();
     const { oracle } = checkers;
     oracle.advance();
-    // Of what nobody has executed nobody could say which bytes it must have.
-    const executed = Math.max(...job.live.map(({ chain }) => chain?.slot ?? -1));
-    const slot = executed - back;
-    if (slot < 0 || !job.up) return;
-    const path = oracle.pathOf(slot);
+    const path = oracle.pathOf(this.executed - back);
     const { bytes } = disk.find(path)!;
     if (!this.rotten.has(path)) this.rotten.set(path, bytes.slice());
     disk.flipBit(path, (bit >>> 3) % bytes.length, bit & 7);

@@ -58,6 +58,8 @@ export interface Plan {
   readonly seed: number;
   readonly scenario: Scenario;
   readonly ranks: number;
+  /** The load goes on, in peace if need be, until the log holds so many rounds and transactions. */
+  readonly size: { readonly rounds: number; readonly transactions: number };
   /** Of a job that is started again. */
   readonly ranksLater: number;
   readonly ranksPerHost: number;
@@ -69,7 +71,7 @@ export interface Plan {
   readonly delayMsMax: number;
   readonly storage: StorageFaults;
   readonly diskStepMsMax: number;
-  /** The disk is so much slower for this rank; -1: for none. */
+  /** The disk is so much slower for this rank while faults last; -1: for none. */
   readonly slowRank: number;
   readonly slowFactor: number;
   /** 0: work is done inline, at once. */
@@ -93,16 +95,32 @@ export interface Plan {
   readonly loadIntervalMs: number;
   /** Transactions in one call of a client at most. */
   readonly batchMax: number;
+  /** Transactions without an answer with which users still come. */
+  readonly openMax: number;
 }
 
 const NO_STORAGE_FAULTS: StorageFaults = { eio: 0, readEio: 0, enospc: 0, spike: 0, spikeMsMax: 0 };
+/** Of every seed: the issue of any fault needs rounds before it, and after it. */
+const SIZE = { rounds: 200, transactions: 2000 };
+const NO_SIZE = { rounds: 0, transactions: 0 };
+const INCIDENTS_MIN = 5;
+/** By the seed: everything but the one in which nothing happens. */
+const FAULTY = SCENARIOS.filter((scenario) => scenario !== "calm");
 const CHANGING: readonly Scenario[] = ["eviction", "healing", "split", "rejoin"];
 
-export function planOf(seed: number, options: { scenario?: Scenario; ranks?: number } = {}): Plan {
+export interface PlanOptions {
+  readonly scenario?: Scenario | undefined;
+  readonly ranks?: number | undefined;
+  /** A run that is as short as its faults are: for tests that make many. */
+  readonly brief?: boolean;
+}
+
+export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const random = new Random(seed, 1);
   const between = (low: number, high: number) => low + random.nextBelow(high - low + 1);
   const chance = (share: number) => random.nextFloat() < share;
-  const scenario = options.scenario ?? SCENARIOS[seed % SCENARIOS.length];
+  const scenario = options.scenario ?? FAULTY[seed % FAULTY.length];
+  const isBrief = options.brief === true;
   const stormy = scenario === "storm";
   const has = (...names: Scenario[]) => stormy || names.includes(scenario);
   const changing = CHANGING.includes(scenario);
@@ -110,12 +128,33 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     if (changing) return chance(0.1) ? between(7, 9) : between(2, 6);
     return chance(0.1) ? 1 : chance(0.05) ? between(6, 8) : between(2, 5);
   };
-  const ranks = options.ranks ?? anySize();
-  const loadUntilMs = changing || stormy ? between(1500, 4000) : between(800, 3000);
-  const faultsUntilMs = Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
+  // Of what has rotted somebody must have a copy, or the ledger rightly stops.
+  const ranks = options.ranks ?? Math.max(scenario === "bit-rot" ? 2 : 1, anySize());
+  // Storage stays away for all while more and more is agreed on: until W rounds are in no record.
+  const presses = !isBrief && scenario === "storage" && chance(0.5);
+  const loadUntilMs = presses
+    ? between(3000, 3500)
+    : changing || stormy
+      ? between(1500, 4000)
+      : between(800, 3000);
+  const faultsUntilMs = presses
+    ? loadUntilMs
+    : Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
   const heals = scenario === "healing" || (scenario !== "eviction" && chance(0.3));
-  const settings = { ...settingsOf(between, chance, heals), ...gatheringOf(new Random(seed, 9)) };
-  const incidents = incidentsOf(scenario, random, {
+  const batchMax = between(isBrief ? 1 : 6, 24);
+  const paceMs = loadUntilMs / between(150, 300);
+  const settings = {
+    ...settingsOf(between, chance, heals),
+    ...gatheringOf(new Random(seed, 9)),
+    ...(!isBrief && {
+      roundIntervalMs: chance(0.2) ? 0 : Math.ceil(paceMs),
+      // So many that 2,000 fit into 200 rounds, or rather more.
+      blockTransactions: between(3, 12),
+      proposalBlocksMax: between(2, 6),
+      ...(presses && { roundIntervalMs: between(2, 6), blockTransactions: between(1, 3) }),
+    }),
+  };
+  const incidents = incidentsOf(presses ? "pressed" : scenario, random, {
     ranks,
     untilMs: faultsUntilMs,
     evictMs: settings.monitoring.evictMs,
@@ -125,6 +164,7 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
     seed,
     scenario,
     ranks,
+    size: isBrief ? NO_SIZE : SIZE,
     ranksLater: options.ranks ?? (chance(0.5) ? ranks : anySize()),
     ranksPerHost: chance(0.5) ? ranks : between(1, ranks),
     settings,
@@ -141,34 +181,42 @@ export function planOf(seed: number, options: { scenario?: Scenario; ranks?: num
       }),
     },
     delayMsMax: chance(0.5) ? 0.1 : between(1, 5),
-    storage: has("storage")
-      ? {
-          eio: chance(0.7) ? 0.08 * random.nextFloat() : 0,
-          readEio: chance(0.3) ? 0.02 * random.nextFloat() : 0,
-          enospc: chance(0.5) ? 0.08 * random.nextFloat() : 0,
-          spike: chance(0.7) ? 0.05 * random.nextFloat() : 0,
-          spikeMsMax: stormy ? 300 : between(50, 3000),
-        }
-      : NO_STORAGE_FAULTS,
+    storage:
+      has("storage") && !presses
+        ? {
+            eio: chance(0.7) ? 0.08 * random.nextFloat() : 0,
+            readEio: chance(0.3) ? 0.02 * random.nextFloat() : 0,
+            enospc: chance(0.5) ? 0.08 * random.nextFloat() : 0,
+            spike: chance(0.7) ? 0.05 * random.nextFloat() : 0,
+            spikeMsMax: stormy ? 300 : between(50, 3000),
+          }
+        : NO_STORAGE_FAULTS,
     diskStepMsMax: chance(0.5) ? 0.3 : between(1, 8),
-    slowRank: has("storage", "rank-crash") && chance(0.4) ? random.nextBelow(ranks) : -1,
+    slowRank:
+      has("storage", "rank-crash") && !presses && chance(0.4) ? random.nextBelow(ranks) : -1,
     slowFactor: between(3, 60),
-    poolDelayMsMax: chance(0.4) ? 0 : between(1, 30),
+    poolDelayMsMax: presses || chance(0.4) ? 0 : between(1, 30),
     checkThrowsRate: chance(0.2) ? 0.05 : 0,
     skewMsMax: chance(0.3) ? 7_200_000 : 0,
     duplicateRate: has("corruption") ? 0.1 * random.nextFloat() : 0,
     corruptRate: has("corruption") && chance(0.8) ? 0.03 * random.nextFloat() : 0,
     spawnDelayMsMax: between(1, 200),
     spawnFailRate: chance(0.3) ? 0.3 : 0,
-    slots:
-      scenario === "tight" || (stormy && chance(0.3))
+    slots: presses
+      ? { transactions: between(150, 300), outgoing: 64, incoming: 1024 }
+      : scenario === "tight" || (stormy && chance(0.3))
         ? { transactions: between(8, 64), outgoing: between(2, 16), incoming: between(8, 64) }
         : { transactions: 512, outgoing: 64, incoming: 1024 },
     incidents,
     faultsUntilMs,
     loadUntilMs,
-    loadIntervalMs: chance(0.15) ? between(200, 600) : between(6, 60),
-    batchMax: between(1, 12),
+    loadIntervalMs: isBrief
+      ? chance(0.15)
+        ? between(200, 600)
+        : between(5, 60)
+      : (loadUntilMs * batchMax) / ((presses ? 3 : 2) * SIZE.transactions),
+    batchMax,
+    openMax: chance(0.8) && !presses ? between(60, 400) : 2000,
   };
 }
 
@@ -182,13 +230,17 @@ export function storageAnswers({ storage, slowRank }: Plan): boolean {
 export function evictionMsMax(plan: Plan): number {
   const { settings, incidents, network, ranks, takeoverMs } = plan;
   const deaths = new Set(["rank-crash", "rank-exit", "host-crash", "recorder-crash"]);
-  const alone = incidents.every(({ kind }) => deaths.has(kind));
+  const others = incidents.filter(({ kind }) => !deaths.has(kind));
+  const alone = others.every(({ kind }) => kind === "hiccup");
   if (!alone || !storageAnswers(plan) || Object.keys(network).length > 0)
     return Number.POSITIVE_INFINITY;
   const { suspectMs, evictMs, turnDelayMs } = settings.monitoring;
   const turns = ranks * (turnDelayMs + settings.timing.turnDelayMs);
   // Who is about to seal may die as well, and who is left may have to ask by an INTENT.
-  return 2 * (suspectMs + evictMs + settings.timing.sealWaitMs + turns + takeoverMs) + 500;
+  const hiccupsMs = others.length * evictMs;
+  return (
+    2 * (suspectMs + evictMs + settings.timing.sealWaitMs + turns + takeoverMs) + 500 + hiccupsMs
+  );
 }
 
 /** SEALs of members that so few incidents may bring about: who comes back is let in by one more. */
@@ -198,7 +250,7 @@ export function sealsMax({ incidents, ranks, network }: Plan): number {
 }
 
 function incidentsOf(
-  scenario: Scenario,
+  scenario: Scenario | "pressed",
   random: Random,
   run: { ranks: number; untilMs: number; evictMs: number; takeoverMs: number },
 ): readonly Incident[] {
@@ -214,6 +266,7 @@ function incidentsOf(
   if (has("job-crash", 0.25)) make.times(upTo(2), () => make.jobDeath());
   if (has("second-job", 0.2)) make.secondJob();
   if (has("frozen-job", 0.1)) make.frozenJob(run.takeoverMs);
+  if (scenario === "pressed") make.longOutage();
   if (has("storage", 0.2) && chance(0.5)) make.storageAway();
   if (has("eviction", 0.4) || scenario === "healing") {
     make.times(upTo(3), () => (chance(0.8) ? make.death() : make.hostDeath()));
@@ -234,6 +287,13 @@ function incidentsOf(
   if (has("rejoin", 0.2))
     make.times(upTo(4), () => (chance(0.7) ? make.freezeRank() : make.partition()));
   if (scenario === "bit-rot") make.times(upTo(4), () => make.bitRot());
+  // Nor may a rank stop in doubt, with the copy that it has.
+  const rots = scenario === "bit-rot";
+  const kinds = rots
+    ? (["process", "network"] as const)
+    : (["process", "network", "storage"] as const);
+  if (scenario !== "calm")
+    make.times(Math.max(0, INCIDENTS_MIN - make.made.length), () => make.hiccup(kinds));
   return make.made.sort((a, b) => a.atMs - b.atMs);
 }
 
@@ -265,7 +325,9 @@ function settingsOf(
     collectiveTimeoutMs: between(100, 600),
     retryDelayMs: between(5, 20),
     pollMs,
-    checkpointRecords: between(3, 40),
+    checkpointRecords: between(8, 60),
+    // So few that a run folds some, and processes that are behind read in them meanwhile.
+    segmentRecords: between(6, 40),
     timing: {
       proposalTimeoutMs: between(30, 200),
       voteTimeoutMs: between(30, 200),

@@ -31,8 +31,11 @@ export interface Living {
 export class Presence {
   private readonly stays = new Map<string, Stay>();
 
-  drawn(incarnation: string, process: Living): void {
+  /** False: somebody has been that incarnation before. */
+  drawn(incarnation: string, process: Living): boolean {
+    if (this.stays.has(incarnation)) return false;
     this.stays.set(incarnation, { incarnation, process, entered: new Map() });
+    return true;
   }
 
   entered(incarnation: string, epoch: string, at: number): void {

@@ -9,6 +9,8 @@ import { Checkpointer } from "../job/checkpointer.ts";
 import type { Chain } from "../ledger/chain.ts";
 import { type Genesis, parseGenesis } from "../ledger/genesis.ts";
 import type { KeyPair } from "../ledger/keys.ts";
+import { PROPOSAL_HEADER_BYTES, readProposalHeader } from "../ledger/proposal.ts";
+import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
 import type { MonitorEvent } from "../monitor/monitor-events.ts";
 import { PollingWatch } from "../monitor/process-watch.ts";
 import { BlockQueue } from "../queue/block-queue.ts";
@@ -16,7 +18,8 @@ import { TransactionQueue } from "../queue/transaction-queue.ts";
 import { writeAs } from "../rank/author.ts";
 import { KeyAuthority } from "../rank/authority.ts";
 import type { RankSettings } from "../rank/context.ts";
-import { formEpoch } from "../rank/epoch.ts";
+import { decodePull, MESSAGE, PROPOSAL_HEADER_AT } from "../rank/envelope.ts";
+import { type FormedEpoch, formEpoch } from "../rank/epoch.ts";
 import { Handshake } from "../rank/handshake.ts";
 import type { PoolQueues } from "../rank/inline-pool.ts";
 import { RankLoop } from "../rank/loop.ts";
@@ -28,6 +31,7 @@ import type { SimulatedHost } from "../storage/simulated-host.ts";
 import { type LedgerStorage, StorageService } from "../storage/storage-service.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Checkers } from "./checkers.ts";
+import type { Faults } from "./faults.ts";
 import { guarded } from "./guarded-storage.ts";
 import type { Outage } from "./incidents.ts";
 import type { Plan } from "./plan.ts";
@@ -35,6 +39,7 @@ import type { Presence, Span } from "./presence.ts";
 import { seededKey } from "./seeded-keys.ts";
 import { SlowPool } from "./slow-pool.ts";
 import { type Fate, TappedTransport } from "./tapped-transport.ts";
+import type { Timeline } from "./timeline.ts";
 import { type Trace, Violation } from "./trace.ts";
 import type { Counter, Users } from "./users.ts";
 import { ProcessClock, type VirtualClock } from "./virtual-clock.ts";
@@ -51,6 +56,8 @@ export interface World {
   readonly clock: VirtualClock;
   readonly disk: SimulatedDisk;
   readonly trace: Trace;
+  readonly timeline: Timeline;
+  readonly faults: Faults;
   readonly checkers: Checkers;
   readonly users: Users;
   readonly ways: Ways;
@@ -95,7 +102,12 @@ export class RankProcess {
   private readonly random: Random;
   private readonly storage: LedgerStorage;
   private checkpointer: Checkpointer | undefined;
+  /** It sent something, or could not: it slept, or was outside. */
+  private spokeAt = 0;
   private outage: { until: number; how: Outage } = { until: 0, how: "EIO" };
+  /** Who it is, and the epoch that it began in: what a twin takes over. */
+  identity: Identity | undefined;
+  formed: FormedEpoch | undefined;
   loop: RankLoop | undefined;
   chain: Chain | undefined;
   counter: Counter | undefined;
@@ -106,7 +118,7 @@ export class RankProcess {
 
   constructor(
     world: World,
-    place: { job: number; transport: Transport; settings: RankSettings },
+    place: { job: number; transport: Transport; settings: RankSettings; twin?: boolean },
     events: ProcessEvents,
   ) {
     const { job, transport } = place;
@@ -115,7 +127,7 @@ export class RankProcess {
     this.events = events;
     this.rank = transport.rank;
     this.pid = world.processes.push(this) - 1;
-    this.name = `${job}.${this.rank}`;
+    this.name = `${job}.${this.rank}${place.twin ? "'" : ""}`;
     this.random = new Random(world.plan.seed, 1000 * job + this.rank + 7);
     this.skewMs = Math.round((2 * this.random.nextFloat() - 1) * world.plan.skewMsMax);
     this.clock = new ProcessClock(world.clock, this.skewMs);
@@ -127,7 +139,7 @@ export class RankProcess {
       incoming: BlockQueue.create({ slots: slots.incoming, arenaBytes: 2 << 20 }),
     };
     this.transport = new TappedTransport(transport, this.clock, {
-      onSend: (bytes) => world.checkers.sent(this.name, this.sessions, bytes),
+      onSend: (bytes) => this.onSend(bytes),
       onReceive: (from, bytes) =>
         world.trace.add(`${job}.${from} -> ${this.name} type ${bytes[0]}, ${bytes.length} bytes`),
       onCollective: () => this.onCollective(),
@@ -137,6 +149,7 @@ export class RankProcess {
     const { incoming } = this.queues;
     const service = new StorageService({
       ops: this.host,
+      segmentRecords: place.settings.segmentRecords,
       now: () => this.clock.now(),
       onNotice: ({ code, message }) => this.onNotice(code, message),
       blocks: {
@@ -146,7 +159,12 @@ export class RankProcess {
         },
       },
     });
-    this.storage = guarded(service, (error) => world.fail(error));
+    this.storage = guarded(service, {
+      name: this.name,
+      checkers: world.checkers,
+      ways: world.ways,
+      fail: (error) => world.fail(error),
+    });
   }
 
   start(): void {
@@ -188,9 +206,35 @@ export class RankProcess {
       takeoverMs: world.plan.takeoverMs,
       onWait: (sentence) => world.trace.add(`${this.name} waits: ${sentence}`),
     });
+    this.formed = formed;
     const loop = this.createLoop(chain, identity, formed.roster);
     loop.start(formed);
     for (const { from, bytes } of handshake.early.splice(0)) loop.replay(from, bytes);
+    this.events.onStarted(this);
+  }
+
+  /**
+   * Runs under the identity of another process, in the epoch that this one formed, with what storage
+   * remembers and nothing else.
+   */
+  startAs(original: RankProcess): void {
+    this.runAs(original).catch((error) => this.events.onStartFailed(this, error));
+  }
+
+  private async runAs({ identity, formed }: RankProcess): Promise<void> {
+    const { world, storage } = this;
+    if (identity === undefined || formed === undefined) throw new Error("it is in no epoch");
+    const incarnation = toHex(identity.incarnation);
+    const { genesis: bytes } = await storage.open({ directory: ROOT, incarnation });
+    const genesis = parseGenesis(bytes, ROOT);
+    const chain = await replayLedger(genesis, storage);
+    this.chain = chain;
+    this.identity = identity;
+    await writeAs(storage, identity, {
+      rank: this.rank,
+      ledgerKey: world.ledgerKey.privateKey,
+    });
+    this.createLoop(chain, identity, formed.roster).start(formed);
     this.events.onStarted(this);
   }
 
@@ -212,8 +256,10 @@ export class RankProcess {
       ledgerKey,
       keys: { signing: seededKey("ed25519", random), box: seededKey("x25519", random) },
     });
+    this.identity = identity;
     await writeAs(storage, identity, { rank, ledgerKey });
-    world.presence.drawn(toHex(incarnation), this);
+    if (!world.presence.drawn(toHex(incarnation), this))
+      world.fail(new Violation("S10", `${this.name} is an incarnation that was there before`));
     return identity;
   }
 
@@ -224,7 +270,11 @@ export class RankProcess {
       queues: this.queues,
       clock,
       delayMs: () => this.random.nextFloat() * plan.poolDelayMsMax,
-      checkThrows: () => world.faulty && this.random.nextFloat() < plan.checkThrowsRate,
+      checkThrows: () => {
+        const throws = world.faulty && this.random.nextFloat() < plan.checkThrowsRate;
+        if (throws) world.faults.happened("exception in a check");
+        return throws;
+      },
     });
     const watch = new PollingWatch({
       look: ({ pid }) => (world.processes[pid].alive ? "alive" : "gone"),
@@ -259,7 +309,7 @@ export class RankProcess {
       },
     });
     this.loop = loop;
-    this.checkpointer = new Checkpointer({ loop, storage, chain }, settings.checkpointRecords);
+    this.checkpointer = new Checkpointer({ loop, storage, chain }, settings);
     this.counter = world.users.meet(this.name, loop.intake, {
       epoch: () => this.epoch ?? "",
       wall: () => clock.wall(),
@@ -280,16 +330,38 @@ export class RankProcess {
     return session && toHex(session.incarnation);
   }
 
+  private onSend(bytes: Uint8Array): void {
+    this.spokeAt = this.world.clock.now();
+    const { checkers, timeline } = this.world;
+    checkers.sent(this.name, this.sessions, bytes);
+    if (bytes[0] === MESSAGE.pull) this.notePull(bytes);
+    if (bytes[0] !== MESSAGE.proposal || bytes.length < PROPOSAL_HEADER_AT + PROPOSAL_HEADER_BYTES)
+      return;
+    const { round, incarnation } = readProposalHeader(bytes, PROPOSAL_HEADER_AT);
+    if (toHex(incarnation) === this.incarnation) timeline.proposed(this.name, round);
+  }
+
+  private notePull(bytes: Uint8Array): void {
+    const [session] = this.sessions;
+    const body = session?.seal.unwrap(bytes);
+    const pull = body && decodePull(body, session.ranks);
+    if (pull?.vote) this.world.ways.took("vote pulled");
+    if (pull !== undefined && pull.bodies.length > 0) this.world.ways.took("body pulled");
+  }
+
   /** Messages of the handshake are spared: a job that does not start is started again. */
   private fate(): Fate {
     const { plan, faulty } = this.world;
     if (!faulty || this.loop === undefined) return {};
     const { random } = this;
-    const { duplicateRate, corruptRate } = plan;
-    return {
-      ...(random.nextFloat() < duplicateRate && { againMs: random.nextFloat() * 300 }),
-      ...(random.nextFloat() < corruptRate && { flippedBit: random.nextUint32() }),
-    };
+    const { faults } = this.world;
+    const isTwice = random.nextFloat() < plan.duplicateRate;
+    const againMs = isTwice ? random.nextFloat() * 300 : undefined;
+    const isFlipped = random.nextFloat() < plan.corruptRate;
+    const flippedBit = isFlipped ? random.nextUint32() : undefined;
+    if (isTwice) faults.happened("message twice");
+    if (isFlipped) faults.happened("message damaged");
+    return { againMs, flippedBit };
   }
 
   private onEpoch(session: Session): void {
@@ -300,11 +372,15 @@ export class RankProcess {
     world.trace.add(
       `${this.name} is member ${session.self} of ${session.ranks} in ${epoch.slice(0, 8)}`,
     );
+    world.timeline.note(
+      `${this.name} is member ${session.self} of ${session.ranks} in ${epoch.slice(0, 8)}`,
+    );
     world.presence.entered(incarnation, epoch, world.clock.now());
     if (former === undefined && this.transport.spawned) world.ways.took("spawn");
     if (former !== undefined && toHex(former.incarnation) !== incarnation)
       world.ways.took("rejoin");
     this.sessions.unshift(session);
+    this.spokeAt = world.clock.now();
   }
 
   /** Counted once an epoch, where its lanes are not those that the job began with. */
@@ -316,8 +392,9 @@ export class RankProcess {
   private lanesOf: Session | undefined;
 
   private onMonitor({ kind, text }: MonitorEvent): void {
-    const { trace, ways } = this.world;
+    const { trace, timeline, ways } = this.world;
     trace.add(`${this.name} ${kind}: ${text}`);
+    timeline.note(`${this.name} ${kind}: ${text}`);
     if (kind === "absolved" || kind === "minority") ways.took(kind);
   }
 
@@ -327,6 +404,7 @@ export class RankProcess {
     world.trace.add(
       `${this.name} final ${slot} ${chain.hash.slice(0, 8)} ${chain.effectsDigest.slice(0, 8)}`,
     );
+    world.timeline.final(this.name, slot);
     world.checkers.final(this.name, chain, this.settings.checkpointRecords);
     this.checkpointer!.onFinal(slot);
   }
@@ -358,6 +436,7 @@ export class RankProcess {
 
   freeze(forMs: number): void {
     this.clock.freeze(forMs);
+    this.spokeAt = Math.max(this.spokeAt, this.world.clock.now() + forMs);
     this.away(forMs);
   }
 
@@ -391,6 +470,25 @@ export class RankProcess {
   /** Takes part, and nothing is under way here. */
   get idle(): boolean {
     return this.loop?.idle === true;
+  }
+
+  /**
+   * L3: whatever its storage and its lanes do, a member that is awake goes on speaking. Answers for how
+   * long it has not, in virtual ms.
+   */
+  get silentMs(): number {
+    const others = this.loop?.context?.session.others.length ?? 0;
+    return others === 0 ? 0 : this.world.clock.now() - this.spokeAt;
+  }
+
+  /** Rounds open or closed that no record settles yet. */
+  get unsettled(): number {
+    return this.loop?.context?.core.unsettled ?? 0;
+  }
+
+  /** W rounds are in no record: nobody here opens another one. */
+  get atLimit(): boolean {
+    return this.unsettled >= UNRECORDED_ROUNDS_MAX;
   }
 
   /** Slots of shared memory that nobody has given back; empty when all are free. */

@@ -11,7 +11,6 @@ import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
 
 interface Remembered {
   readonly id: string;
-  readonly lastValidRound: number;
   readonly sender: number;
   readonly sequence: number;
 }
@@ -21,6 +20,8 @@ export class StateModel {
   /** Key (hex) → field name (hex) → value (hex). */
   readonly records = new Map<string, Map<string, string>>();
   private readonly remembered = new Map<string, Remembered>();
+  /** Last valid round → names of what is remembered until then. */
+  private readonly expiring = new Map<number, string[]>();
   private readonly floors = new Map<number, number>();
   private effects: Uint8Array = new Uint8Array(32);
   private effectsOfRound: Uint8Array[] = [];
@@ -51,11 +52,13 @@ export class StateModel {
     writeU64(number, 0, round);
     this.effects = sha256(this.effects, number, ...this.effectsOfRound);
     this.effectsOfRound = [];
-    for (const [name, { lastValidRound, sender, sequence }] of this.remembered) {
-      if (lastValidRound > round) continue;
+    // Rounds end one after the other: nothing expires in between.
+    for (const name of this.expiring.get(round) ?? []) {
+      const { sender, sequence } = this.remembered.get(name)!;
       this.remembered.delete(name);
       this.floors.set(sender, Math.max(this.floors.get(sender) ?? -1, sequence));
     }
+    this.expiring.delete(round);
   }
 
   total(): number {
@@ -70,7 +73,10 @@ export class StateModel {
     const known = this.remembered.get(name);
     if (known !== undefined) return known.id === txnID ? OUTCOME.DUPLICATE : OUTCOME.SEQUENCE_USED;
     if (sequence <= (this.floors.get(senderID) ?? -1)) return OUTCOME.SEQUENCE_OLD;
-    this.remembered.set(name, { id: txnID, lastValidRound, sender: senderID, sequence });
+    this.remembered.set(name, { id: txnID, sender: senderID, sequence });
+    const sameRound = this.expiring.get(lastValidRound);
+    if (sameRound !== undefined) sameRound.push(name);
+    else this.expiring.set(lastValidRound, [name]);
     return this.operate(transaction);
   }
 

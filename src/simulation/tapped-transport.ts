@@ -28,9 +28,9 @@ export interface Tap {
 
 export interface Fate {
   /** It comes once more, so many ms later. */
-  readonly againMs?: number;
+  readonly againMs?: number | undefined;
   /** This bit is flipped, modulo its length. */
-  readonly flippedBit?: number;
+  readonly flippedBit?: number | undefined;
 }
 
 interface Message {

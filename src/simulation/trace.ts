@@ -1,15 +1,13 @@
 /**
- * What happened, as lines: all of them go into a digest that two runs of one seed share, the newest
- * are kept for the report of a failure.
+ * What happened, as lines: all of them go into a digest that two runs of one seed share,
+ * and each can be printed.
  */
 import { toHex } from "../base/bytes.ts";
 
-const KEPT = 60;
 /** Lines are hashed in pieces: one call of the hash a line would be most of a run. */
 const PIECE = 16_384;
 
 export class Trace {
-  readonly newest: string[] = [];
   lines = 0;
   private readonly hash = new Bun.SHA256();
   private pending = "";
@@ -26,8 +24,6 @@ export class Trace {
     this.lines++;
     this.pending += `${line}\n`;
     if (this.pending.length > PIECE) this.flush();
-    this.newest.push(line);
-    if (this.newest.length > 2 * KEPT) this.newest.splice(0, KEPT);
     this.print?.(line);
   }
 
@@ -45,6 +41,9 @@ export class Trace {
   }
 }
 
+/** What a broken rule means: a wrong answer, none at all, or a rank (or this simulator) that breaks. */
+export type Family = "safety" | "liveness" | "crash";
+
 /** A promise of protocol.md that was broken, or a bug that ended a rank. */
 export class Violation extends Error {
   override name = "Violation";
@@ -54,5 +53,11 @@ export class Violation extends Error {
   constructor(rule: string, what: string, cause?: unknown) {
     super(`${rule}: ${what}`, cause === undefined ? undefined : { cause });
     this.rule = rule;
+  }
+
+  get family(): Family {
+    if (/^S\d+$/.test(this.rule)) return "safety";
+    // Slots that nobody gives back are memory that is not bounded: L7.
+    return /^(L\d+|QUEUE)$/.test(this.rule) ? "liveness" : "crash";
   }
 }

@@ -16,14 +16,14 @@ const AGAIN: ReadonlySet<number> = new Set([
   SUBMIT.STOPPING,
   SUBMIT.DUPLICATE_PENDING,
 ]);
+/** Sent again at once, at most: of a long queue, the oldest. */
+const INSIST_MAX = 400;
 const ACCOUNTS = 6;
 const KEYS = 10;
 
 export interface Submission {
   readonly id: string;
   readonly bytes: Uint8Array;
-  /** Told final, refused for good, or settled before it came: nothing more is expected. */
-  resolved: boolean;
 }
 
 /** What a user sees of one rank of one job. */
@@ -42,12 +42,13 @@ export interface Counter {
 export class Users {
   readonly submissions: Submission[] = [];
   private readonly byId = new Map<string, Submission>();
+  private readonly unresolved = new Set<Submission>();
   private readonly random: Random;
   private readonly checkers: Checkers;
   private readonly trace: Trace;
   private readonly wall: () => number;
   private readonly sequences = new Map<number, number>();
-  counts = { submitted: 0, accepted: 0, refused: 0, finals: 0, agreed: 0 };
+  counts = { submitted: 0, accepted: 0, refused: 0, turnedAway: 0, finals: 0, agreed: 0 };
 
   constructor(options: { random: Random; checkers: Checkers; trace: Trace; wall: () => number }) {
     this.random = options.random;
@@ -81,7 +82,7 @@ export class Users {
       pending.delete(id);
       this.checkers.toldAsFinal(name, id, batch.outcomes[i]);
       const submission = this.byId.get(id);
-      if (submission !== undefined) submission.resolved = true;
+      if (submission !== undefined) this.unresolved.delete(submission);
     }
   }
 
@@ -99,9 +100,14 @@ export class Users {
 
   /** Sends again what nobody has answered. */
   insist(counter: Counter): number {
-    const open = this.submissions.filter(({ resolved }) => !resolved);
+    const open = [...this.unresolved].slice(0, INSIST_MAX);
     if (open.length > 0) this.submit(counter, open);
     return open.length;
+  }
+
+  /** Transactions that were neither told final, nor refused for good, nor settled before they came. */
+  get open(): number {
+    return this.unresolved.size;
   }
 
   private anyOf<T>(list: readonly T[]): T {
@@ -127,6 +133,7 @@ export class Users {
     for (const { id } of chosen) counter.pending.add(id);
     const answered = new Set<string>();
     const batch = { bytes, spans, count, tags, times };
+    this.checkers.submitted(chosen.map(({ id }) => id));
     const end = counter.intake.submit(counter.owner, batch, 0, statuses);
     for (const [i, one] of chosen.entries()) {
       const status = i < end ? statuses[i] : SUBMIT.FULL;
@@ -135,11 +142,12 @@ export class Users {
         answered.add(one.id);
         continue;
       }
+      if (status === SUBMIT.FULL) this.counts.turnedAway++;
       // It may be pending for somebody else, as a backup of another rank: asking again tells.
       if (status !== SUBMIT.DUPLICATE_PENDING) this.counts.refused++;
       // The same transaction may stand twice in a batch; one of them may have been taken.
       if (!before.has(one.id) && !answered.has(one.id)) counter.pending.delete(one.id);
-      if (!AGAIN.has(status)) one.resolved = true;
+      if (!AGAIN.has(status)) this.unresolved.delete(one);
     }
     this.trace.add(
       `${counter.name} is asked for ${count}: ${Buffer.from(statuses).toString("hex")}`,
@@ -188,8 +196,9 @@ export class Users {
     const id = txnIDText(bytes);
     const known = this.byId.get(id);
     if (known !== undefined) return known;
-    const submission = { id, bytes, resolved: false };
+    const submission = { id, bytes };
     this.submissions.push(submission);
+    this.unresolved.add(submission);
     this.byId.set(id, submission);
     return submission;
   }

@@ -21,8 +21,11 @@ export class VoteChecker {
   /** "incarnation epoch": it asked for a SEAL's votes or answered. */
   private readonly frozen = new Set<string>();
 
-  constructor(oracle: LogOracle) {
+  private readonly onVote: (process: string, round: number) => void;
+
+  constructor(oracle: LogOracle, onVote: (process: string, round: number) => void = () => {}) {
     this.oracle = oracle;
+    this.onVote = onVote;
   }
 
   /** `sessions`: those of the process, newest first; a message is of the one that authenticates it. */
@@ -62,6 +65,7 @@ export class VoteChecker {
       throw new Violation("S5", `${process} votes in round ${round} though it is frozen`);
     this.admitted(process, session, round);
     this.said.set(key, said);
+    this.onVote(process, round);
   }
 
   private admitted(process: string, session: Session, round: number): void {

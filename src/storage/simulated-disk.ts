@@ -46,6 +46,8 @@ export interface DiskFault {
   /** The step happens, and then the error or crash: its caller cannot tell. */
   readonly happens?: boolean;
   readonly delayMs?: number;
+  /** Reports success and does nothing: a sync that nobody made, a drive that lies. */
+  readonly lies?: boolean;
   /** All power or this host is lost before the step, or after it if it `happens`. */
   readonly crash?: "power" | "host";
 }
@@ -83,6 +85,7 @@ type NameChange = ReadonlyArray<{ directory: Node; name: string; node: Node | un
 
 /** One that is not durable yet. */
 interface PendingChange {
+  readonly number: number;
   readonly change: NameChange;
   readonly host: string;
   /** A sync of its host failed: no sync of that host will ever write it. */
@@ -94,7 +97,10 @@ export class SimulatedDisk {
   readonly clock: DiskClock | undefined;
   readonly type: string;
   #nextInode = 1;
-  #pending: PendingChange[] = [];
+  /** In the order in which they were made. */
+  readonly #pending = new Set<PendingChange>();
+  readonly #pendingOf = new Map<Node, Set<PendingChange>>();
+  #changes = 0;
   #steps = 0;
   #root: Node;
   readonly #hosts = new Map<string, SimulatedHost>();
@@ -121,6 +127,11 @@ export class SimulatedDisk {
 
   get steps(): number {
     return this.#steps;
+  }
+
+  /** Changes of names that a loss of power may drop, each by itself. */
+  get unsyncedNames(): number {
+    return this.#pending.size;
   }
 
   /** The file system as one host sees it. A dead host's name may be used again: a restart. */
@@ -164,7 +175,8 @@ export class SimulatedDisk {
     for (const { change } of this.#pending) {
       if (this.#random() < 0.5) apply(change, "durableEntries");
     }
-    this.#pending = [];
+    this.#pending.clear();
+    this.#pendingOf.clear();
     for (const node of all) {
       node.bytes = node.dirty ? this.#tear(node) : node.durableBytes;
       node.durableBytes = node.bytes;
@@ -252,39 +264,55 @@ export class SimulatedDisk {
       if (node !== undefined) node.links++;
     }
     apply(change, "entries");
-    this.#pending.push({ change, host, lost: false });
+    const pending = { number: this.#changes++, change, host, lost: false };
+    this.#pending.add(pending);
+    for (const { directory } of change) {
+      const ofDirectory = this.#pendingOf.get(directory) ?? new Set();
+      this.#pendingOf.set(directory, ofDirectory.add(pending));
+    }
   }
 
   write(node: Node, part: Uint8Array, path: string): void {
     if (part.length > this.freeBytes) throw new DiskError("ENOSPC", path);
     this.freeBytes -= part.length;
-    node.bytes = concatBytes([node.bytes, part]);
+    node.bytes = node.bytes.length === 0 ? part.slice() : concatBytes([node.bytes, part]);
     node.dirty = true;
     node.modifiedMs = this.clock?.now() ?? 0;
   }
 
   syncNames(directory: Node, host: string): void {
-    let rest: PendingChange[] = [];
-    for (const pending of this.#pending) {
-      const isMeant = pending.change.some((one) => one.directory === directory);
-      if (isMeant && !(pending.lost && pending.host === host)) {
-        apply(pending.change, "durableEntries");
-        // What was lost of the same name before is past.
-        rest = rest.filter(({ change }) => !change.some((one) => touches(pending.change, one)));
-      } else {
-        rest.push(pending);
-      }
+    for (const pending of [...(this.#pendingOf.get(directory) ?? [])]) {
+      if (pending.lost && pending.host === host) continue;
+      apply(pending.change, "durableEntries");
+      this.#settle(pending);
     }
-    this.#pending = rest;
+  }
+
+  /** It is durable, and what was lost of the same names before is past. */
+  #settle(settled: PendingChange): void {
+    this.#forget(settled);
+    for (const { directory } of settled.change)
+      for (const earlier of [...(this.#pendingOf.get(directory) ?? [])])
+        if (
+          earlier.number < settled.number &&
+          earlier.change.some((one) => touches(settled.change, one))
+        )
+          this.#forget(earlier);
+  }
+
+  #forget(pending: PendingChange): void {
+    this.#pending.delete(pending);
+    for (const { directory } of pending.change) {
+      const ofDirectory = this.#pendingOf.get(directory);
+      ofDirectory?.delete(pending);
+      if (ofDirectory?.size === 0) this.#pendingOf.delete(directory);
+    }
   }
 
   /** A sync of the directory by this host failed. */
   loseNames(directory: Node, host: string): void {
-    for (const pending of this.#pending) {
-      if (pending.host === host && pending.change.some((one) => one.directory === directory)) {
-        pending.lost = true;
-      }
-    }
+    for (const pending of this.#pendingOf.get(directory) ?? [])
+      if (pending.host === host) pending.lost = true;
   }
 
   syncBytes(node: Node): void {

@@ -196,7 +196,8 @@ export class SimulatedHost implements FileOps {
     }
     if (fault?.crash !== undefined && !fault.happens) return await this.#crash(fault.crash);
     if (fault?.code !== undefined && !fault.happens) throw new DiskError(fault.code, path);
-    const result = act();
+    // Only of steps that answer nothing, as a sync is.
+    const result = fault?.lies === true ? (undefined as T) : act();
     if (fault?.crash !== undefined) return await this.#crash(fault.crash);
     if (fault?.code !== undefined) throw new DiskError(fault.code, path);
     return result;

@@ -34,6 +34,8 @@ interface Options {
 export class InProcessCollectives {
   readonly #options: Options;
   /** What has begun and is not complete, by group, lane and number. */
+  /** Collectives that chance let hang, or complete at some members only. */
+  broken = 0;
   readonly #open = new Map<string, { shape: string; joined: Contribution[] }>();
 
   constructor(options: Options) {
@@ -59,6 +61,7 @@ export class InProcessCollectives {
     const fate = random.nextFloat();
     const hangs = fate < model.collectiveHangRate;
     const partial = !hangs && fate < model.collectiveHangRate + model.collectivePartialRate;
+    if (hangs || partial) this.broken++;
     const parts = members.map((rank) => joined.find((one) => one.rank === rank)!.bytes);
     for (const rank of members) {
       const mine = joined.find((one) => one.rank === rank)!;

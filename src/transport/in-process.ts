@@ -170,7 +170,7 @@ export class InProcessNetwork {
   }
 
   counters(): Record<string, number> {
-    return { ...this.#counters };
+    return { ...this.#counters, collectivesBroken: this.#collectives.broken };
   }
 
   #reachable(from: number, to: number): boolean {

@@ -9,20 +9,25 @@ import { createGenesis, type Genesis, type Quorum } from "../../src/ledger/genes
 import { DEFAULT_SETTINGS } from "../../src/rank/context.ts";
 import { replayLedger } from "../../src/rank/opening.ts";
 import { Checkers } from "../../src/simulation/checkers.ts";
+import { Faults } from "../../src/simulation/faults.ts";
 import { SimulatedJob } from "../../src/simulation/job.ts";
 import { LogOracle } from "../../src/simulation/log-oracle.ts";
 import { type Plan, planOf } from "../../src/simulation/plan.ts";
 import { Presence } from "../../src/simulation/presence.ts";
-import { type RankProcess, ROOT, type World } from "../../src/simulation/rank-process.ts";
+import { RankProcess, ROOT, type World } from "../../src/simulation/rank-process.ts";
 import { seededKey } from "../../src/simulation/seeded-keys.ts";
+import { Timeline } from "../../src/simulation/timeline.ts";
 import { Trace, Violation } from "../../src/simulation/trace.ts";
 import { Users } from "../../src/simulation/users.ts";
 import { turn, VirtualClock } from "../../src/simulation/virtual-clock.ts";
 import { Ways } from "../../src/simulation/ways.ts";
 import { SimulatedDisk } from "../../src/storage/simulated-disk.ts";
 import { StorageService } from "../../src/storage/storage-service.ts";
+import { SharedEndpoint } from "./twin.ts";
 
 const SUPPLY = 10_000;
+/** After so long a rank dies and its twin comes. */
+const FORGETS_MS = 150;
 /** In virtual time: for all that is under way to come to an end. */
 const PATIENCE_MS = 60_000;
 const JOB = 0;
@@ -57,6 +62,8 @@ export interface LiarsOptions {
   readonly quorum?: Quorum;
   /** Process numbers. */
   readonly liars: readonly number[];
+  /** The same identity runs twice, at once, or again after the first one died and forgot. */
+  readonly twins?: "beside" | "after";
   /** A liar has its loop: from now on it lies. */
   lie?(liar: RankProcess, world: LiarsWorld): void;
   /** The job takes transactions from now on: what is to happen meanwhile is scheduled here. */
@@ -120,7 +127,15 @@ export class LiarsWorld {
     const ways = new Ways();
     const presence = new Presence();
     this.oracle = new LogOracle({
-      ...{ disk: this.disk, root: ROOT, genesis, trace: this.trace, ways, presence },
+      ...{
+        disk: this.disk,
+        root: ROOT,
+        genesis,
+        trace: this.trace,
+        segmentRecords: plan.settings.segmentRecords,
+        ways,
+        presence,
+      },
       onEpochEnd: () => {},
       mayLie: (incarnation) => this.isLiar(presence.processOf(incarnation)?.name ?? ""),
     });
@@ -131,15 +146,18 @@ export class LiarsWorld {
       wall: () => clock.wall(),
     });
     const shared = { plan, clock, disk, trace, checkers, users, ways, presence, ledgerKey };
-    const nothing = { processes: [], rotten: new Map(), faulty: false };
+    const timeline = new Timeline(() => clock.now());
+    const told = { timeline, faults: new Faults() };
+    const nothing = { ...told, processes: [], rotten: new Map(), faulty: false };
     this.world = { ...shared, ...nothing, genesisBytes: bytes, fail };
     this.liarNames = new Set(liars.map((rank) => `${JOB}.${rank}`));
   }
 
   private readonly liarNames: ReadonlySet<string>;
+  readonly twins: RankProcess[] = [];
 
   private isLiar(name: string): boolean {
-    return this.liarNames.has(name);
+    return this.liarNames.has(name.replace("'", ""));
   }
 
   fail(error: unknown): void {
@@ -208,17 +226,52 @@ export class LiarsWorld {
   }
 
   private startJob(number: number): void {
+    const shared: SharedEndpoint[] = [];
     this.job = new SimulatedJob(this.world, {
       number,
+      share: (endpoint) => {
+        if (this.options.twins === undefined || !this.isLiar(`${JOB}.${endpoint.rank}`))
+          return endpoint;
+        shared[endpoint.rank] = new SharedEndpoint(endpoint, this.clock, this.random);
+        return shared[endpoint.rank].first;
+      },
       size: this.options.ranks ?? 4,
       onProcess: () => {},
       onRank: (process) => {
         if (!this.isLiar(process.name)) return;
-        // It believes that it proposed something else than what comes of it.
-        const own = process.loop!.shared.own as unknown as Record<string, () => void>;
-        for (const name of ["executed", "settle"]) own[name] = () => {};
+        believesOtherwise(process);
         this.options.lie?.(process, this);
+        if (shared[process.rank] !== undefined) this.startTwin(process, shared[process.rank]);
       },
+    });
+  }
+
+  /** A second process of the same identity: beside the first one, or after it. */
+  private startTwin(original: RankProcess, endpoint: SharedEndpoint): void {
+    const { world, clock, options } = this;
+    const transport = endpoint.second;
+    const settings = { ...this.plan.settings, ranksWanted: this.job.size };
+    const start = () => {
+      const twin = new RankProcess(
+        world,
+        { job: JOB, transport, settings, twin: true },
+        {
+          onStarted: believesOtherwise,
+          onStartFailed: (process) => process.kill(false),
+          onHalt: (process) => process.kill(false),
+        },
+      );
+      nameTempsApart(twin);
+      this.twins.push(twin);
+      // Whoever watches the process sees that it is there.
+      world.processes[original.pid] = twin;
+      twin.startAs(original);
+    };
+    if (options.twins === "beside") return start();
+    clock.after(FORGETS_MS, () => {
+      original.kill(false);
+      endpoint.forgetFirst();
+      start();
     });
   }
 
@@ -253,8 +306,9 @@ export class LiarsWorld {
       const counter = this.anyHonest()?.counter;
       if (counter !== undefined) world.users.visit(counter, plan.batchMax);
       if (this.options.feedsLiars)
-        for (const liar of this.liars)
-          if (liar.counter !== undefined) world.users.visit(liar.counter, plan.batchMax);
+        for (const liar of [...this.liars, ...this.twins])
+          if (liar.counter !== undefined && liar.alive)
+            world.users.visit(liar.counter, plan.batchMax);
       this.load(end);
     });
   }
@@ -267,7 +321,7 @@ export class LiarsWorld {
   }
 
   private isSettled(): boolean {
-    if (this.world.users.submissions.some(({ resolved }) => !resolved)) return false;
+    if (this.world.users.open > 0) return false;
     this.oracle.advance();
     const hash = this.oracle.head?.hash;
     return this.honest.every(({ chain, counter, epoch }) => {
@@ -305,9 +359,12 @@ export class LiarsWorld {
     if (this.violation !== undefined) return;
     const { clock, disk, genesis } = this;
     this.job.kill(false);
+    for (const twin of this.twins) twin.kill(false);
     const ops = disk.host("auditor");
     const blocks = { block: () => new Uint8Array(0) };
-    const storage = new StorageService({ ops, now: () => clock.now(), blocks });
+    const { segmentRecords } = this.plan.settings;
+    const now = () => clock.now();
+    const storage = new StorageService({ ops, now, blocks, segmentRecords });
     let chain: Chain | undefined;
     const read = async () => {
       await storage.open({ directory: ROOT, incarnation: "ffffffffffffffff" });
@@ -317,4 +374,22 @@ export class LiarsWorld {
     await this.until(() => chain !== undefined, PATIENCE_MS, "a fresh reader");
     if (chain !== undefined) this.world.checkers.recovered(chain);
   }
+}
+
+/** It proposed something else than what comes of it. */
+function believesOtherwise({ loop }: RankProcess): void {
+  const own = loop!.shared.own as unknown as Record<string, () => void>;
+  for (const name of ["executed", "settle"]) own[name] = () => {};
+}
+
+/** Temporary names are of an incarnation alone: of two processes under one, each needs its own. */
+function nameTempsApart({ host }: RankProcess): void {
+  const own = (path: string) =>
+    path.replace(/\/\.([0-9a-f])([0-9a-f]{15}-\d+\.tmp)$/, (_, first, rest) => {
+      return `/.${(Number.parseInt(first, 16) ^ 8).toString(16)}${rest}`;
+    });
+  const { writeExclusive, link, unlink } = host;
+  host.writeExclusive = (path, content) => writeExclusive.call(host, own(path), content);
+  host.link = (from, to) => link.call(host, own(from), to);
+  host.unlink = (path) => unlink.call(host, own(path));
 }

@@ -106,6 +106,8 @@ test.each(["byzantine", "majority"] as const)(
       quorum,
       liars: [LIAR],
       loadMs: 900,
+      // So that as many kinds of messages as a calm run can have are heard.
+      settings: { propagate: "backup" },
       lie: (liar) => {
         overhear(liar, (bytes) => {
           const ofType = kept.get(bytes[0]) ?? [];
