@@ -33,7 +33,7 @@ const GROWN_PACE = 6;
 /** A member that is awake is heard at least once in so many heartbeats. */
 const SILENT_BEATS = 20;
 /** For incidents that nobody was there for, beyond the end of the faults. */
-const WAIT_MS = 20_000;
+const WAIT_MS = 60_000;
 const INSIST_MS = 400;
 const RESTART_MS = 200;
 const LOOK_MS = 5;

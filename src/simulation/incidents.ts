@@ -146,11 +146,9 @@ export class IncidentMaker {
     this.made.push({ kind: "host-crash", atMs: this.when(), rank: this.anyone() });
   }
 
-  /** Most die while nobody can reach storage: nothing is left to go on with. */
+  /** Most die while nobody can reach storage, for longer than the rest wait: nothing is left to go on with. */
   stranding(): void {
-    const atMs = this.when();
-    const ranks = Array.from({ length: this.ranks }, (_, rank) => rank);
-    this.made.push({ kind: "storage-away", atMs, ranks, forMs: 4000, how: this.outage() });
+    const atMs = this.everybodysStorage(this.between(2500, 2900), "ESTALE");
     this.massDeath(atMs);
   }
 
@@ -248,12 +246,15 @@ export class IncidentMaker {
 
   /** For everybody, and for as long as it takes to have W rounds in no record. */
   longOutage(): void {
+    this.everybodysStorage(this.between(1800, 2400), this.chance(0.5) ? "hang" : "ESTALE");
+  }
+
+  /** Is away from then on. Not by EIO: ranks of a single host would stop in doubt. */
+  private everybodysStorage(forMs: number, how: "hang" | "ESTALE"): number {
     const ranks = Array.from({ length: this.ranks }, (_, rank) => rank);
-    const forMs = this.between(1800, 2400);
     const atMs = this.between(100, Math.max(101, this.untilMs - forMs));
-    // EIO would have ranks of a single host stop in doubt.
-    const how = this.chance(0.5) ? "hang" : "ESTALE";
     this.made.push({ kind: "storage-away", atMs, ranks, forMs, how });
+    return atMs;
   }
 
   jobDeath(): void {

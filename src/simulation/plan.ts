@@ -132,14 +132,16 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
   const ranks = options.ranks ?? Math.max(scenario === "bit-rot" ? 2 : 1, anySize());
   // Storage stays away for all while more and more is agreed on: until W rounds are in no record.
   const presses = !isBrief && scenario === "storage" && chance(0.5);
-  const loadUntilMs = presses
-    ? between(3000, 3500)
-    : changing || stormy
-      ? between(1500, 4000)
-      : between(800, 3000);
-  const faultsUntilMs = presses
-    ? loadUntilMs
-    : Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
+  // Or while most die.
+  const strands = !isBrief && scenario === "eviction" && ranks > 2 && chance(0.15);
+  const loadUntilMs =
+    presses || strands
+      ? between(3000, 3500)
+      : changing || stormy
+        ? between(1500, 4000)
+        : between(800, 3000);
+  const faultsUntilMs =
+    presses || strands ? loadUntilMs : Math.floor(loadUntilMs * (0.6 + 0.4 * random.nextFloat()));
   const heals = scenario === "healing" || (scenario !== "eviction" && chance(0.3));
   const batchMax = between(isBrief ? 1 : 6, 24);
   const paceMs = loadUntilMs / between(150, 300);
@@ -154,7 +156,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ...(presses && { roundIntervalMs: between(2, 6), blockTransactions: between(1, 3) }),
     }),
   };
-  const incidents = incidentsOf(presses ? "pressed" : scenario, random, {
+  const incidents = incidentsOf(presses ? "pressed" : strands ? "stranded" : scenario, random, {
     ranks,
     untilMs: faultsUntilMs,
     evictMs: settings.monitoring.evictMs,
@@ -250,7 +252,7 @@ export function sealsMax({ incidents, ranks, network }: Plan): number {
 }
 
 function incidentsOf(
-  scenario: Scenario | "pressed",
+  scenario: Scenario | "pressed" | "stranded",
   random: Random,
   run: { ranks: number; untilMs: number; evictMs: number; takeoverMs: number },
 ): readonly Incident[] {
@@ -267,12 +269,12 @@ function incidentsOf(
   if (has("second-job", 0.2)) make.secondJob();
   if (has("frozen-job", 0.1)) make.frozenJob(run.takeoverMs);
   if (scenario === "pressed") make.longOutage();
+  if (scenario === "stranded") make.stranding();
   if (has("storage", 0.2) && chance(0.5)) make.storageAway();
   if (has("eviction", 0.4) || scenario === "healing") {
     make.times(upTo(3), () => (chance(0.8) ? make.death() : make.hostDeath()));
     if (chance(0.3)) make.massDeath();
     if (chance(0.2)) make.storageAway();
-    if (chance(0.1)) make.stranding();
     if (chance(0.2)) make.oneWay();
   }
   if (has("split", 0.2))
@@ -287,9 +289,9 @@ function incidentsOf(
   if (has("rejoin", 0.2))
     make.times(upTo(4), () => (chance(0.7) ? make.freezeRank() : make.partition()));
   if (scenario === "bit-rot") make.times(upTo(4), () => make.bitRot());
-  // Nor may a rank stop in doubt, with the copy that it has.
-  const rots = scenario === "bit-rot";
-  const kinds = rots
+  // Nor may a rank stop in doubt, with the copy that it has; nor is storage back sooner.
+  const keepsStorage = scenario === "bit-rot" || scenario === "stranded";
+  const kinds = keepsStorage
     ? (["process", "network"] as const)
     : (["process", "network", "storage"] as const);
   if (scenario !== "calm")
