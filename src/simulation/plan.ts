@@ -218,7 +218,7 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
         : between(5, 60)
       : (loadUntilMs * batchMax) / ((presses ? 3 : 2) * SIZE.transactions),
     batchMax,
-    openMax: chance(0.8) && !presses ? between(60, 400) : 2000,
+    openMax: (chance(0.8) && !presses) || scenario === "tight" ? between(60, 400) : 2000,
   };
 }
 

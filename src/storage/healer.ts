@@ -10,6 +10,7 @@ import { readDirectoryIfAny } from "./file-ops.ts";
 import { parseRecordName, parseSegmentName } from "./paths.ts";
 import { type KnownRecord, type Repaired, rebuildSegment, repairRecord } from "./repair.ts";
 import type { SharedLog } from "./shared-log.ts";
+import { damagedError } from "./storage-errors.ts";
 
 /** A disk that damages what was just repaired is not repaired for ever. */
 const HEALINGS_MAX = 3;
@@ -42,8 +43,21 @@ export class Healer {
     const place = `${path} ${slot}`;
     const healings = this.healings.get(place) ?? 0;
     if (healings >= HEALINGS_MAX) return false;
-    this.healings.set(place, healings + 1);
-    if (typeof slot !== "number") return await this.healSegment(path);
+    const healed =
+      typeof slot === "number"
+        ? await this.healRecord({ slot, prevHash, hash })
+        : await this.healSegment(path);
+    // What could not be tried yet may be later: a child comes, and names its parent's hash.
+    if (healed) this.healings.set(place, healings + 1);
+    return healed;
+  }
+
+  private async healRecord(damaged: {
+    slot: number;
+    prevHash: unknown;
+    hash: unknown;
+  }): Promise<boolean> {
+    const { slot, prevHash, hash } = damaged;
     if (typeof prevHash !== "string") return false;
     const wanted = typeof hash === "string" ? fromHex(hash) : await this.hashOf(slot);
     if (wanted === undefined) return false;
@@ -51,6 +65,18 @@ export class Healer {
     const copy = await this.copies.find(record, wanted);
     if (copy === undefined) return false;
     return (await this.put(record, copy.bytes, copy.from)).outcome !== "refused";
+  }
+
+  /** The same error with the hash that the record must have, where something says it: a peer can be asked. */
+  async named(error: unknown): Promise<unknown> {
+    if (!(error instanceof BaashError) || error.code !== "STORAGE_DAMAGED") return error;
+    const { path, byte, reason, slot, prevHash, hash } = error.data;
+    if (typeof slot !== "number" || typeof prevHash !== "string" || hash !== undefined)
+      return error;
+    const known = await this.hashOf(slot);
+    if (known === undefined) return error;
+    const place = { slot, prevHash: fromHex(prevHash), hash: known };
+    return damagedError(String(path), Number(byte), String(reason), place);
   }
 
   /** Puts bytes that somebody offers where this record is damaged or missing. */

@@ -346,7 +346,7 @@ export class StorageService implements LedgerStorage {
         try {
           return await call();
         } catch (error) {
-          if (!(await healer.heal(error))) throw error;
+          if (!(await healer.heal(error))) throw await healer.named(error);
         }
       }
     });

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { writeU16, writeU32 } from "../../../src/base/bytes.ts";
 import { kernels } from "../../../src/base/kernels.ts";
 import { recordHash } from "../../../src/ledger/record.ts";
+import { damagedRecordOf } from "../../../src/rank/repairing.ts";
 import { RecordCache } from "../../../src/storage/record-cache.ts";
 import { reactionTo } from "../../../src/storage/storage-errors.ts";
 import { ServiceWriter } from "../../support/service-ledger.ts";
@@ -46,6 +47,26 @@ describe("a running rank", () => {
     await reader.follow();
     expect(reader.hashes).toEqual(writer.hashes);
     expect((await reader.append()).won).toBe(true);
+  });
+
+  test("a damaged head that nobody here knows can be asked for once its child names it", async () => {
+    const disk = newDisk(1);
+    const writer = await ServiceWriter.start(disk.host("a"));
+    await writer.grow(3);
+    const reader = await ServiceWriter.start(disk.host("b"));
+    await writer.append();
+    const { hash } = writer;
+    disk.flipBit(writer.path(3), 200, 4);
+    const damage = () => reader.service.child(3, reader.hash).catch(damagedRecordOf);
+    // More often than anything is repaired: what cannot be tried is no attempt.
+    for (let i = 0; i < 10; i++) expect(await damage()).toBeUndefined();
+    await writer.append();
+    const place = { slot: 3, prevHash: reader.hash, hash };
+    expect(await damage()).toEqual(place);
+    const bytes = (await writer.service.recordBytes(3, hash))!;
+    expect(await reader.service.repair(place, bytes)).toBe(true);
+    await reader.follow();
+    expect(reader.hashes).toEqual(writer.hashes);
   });
 
   test("answers what is intact on its own host, and nothing else", async () => {
