@@ -95,6 +95,7 @@ export class KeyedFifo {
   readonly #index: SlotIndex;
   readonly #runs: RunLabels;
   readonly #arena: SlabArena;
+  readonly #pageBytes: number;
   readonly #pool: SlotPool;
   readonly #events: EventCount[];
   readonly #ready: Array<() => boolean>;
@@ -137,6 +138,7 @@ export class KeyedFifo {
     this.#index = new SlotIndex({ ...layout, multiplier: layout.header[HASH_MULTIPLIER] });
     this.#runs = new RunLabels(layout);
     this.#lists = new FifoLists({ lists: layout.lists, slots: layout.slots, runs: this.#runs });
+    this.#pageBytes = 2 ** layout.pageShift;
     this.#arena = new SlabArena({
       ...layout,
       pool: new PagePool(layout.pool, layout.pages, layout.pageCount),
@@ -364,10 +366,12 @@ export class KeyedFifo {
 
   /** Pages of the payload arena that hold nothing: all of them once everything is freed. */
   freePages(): number {
-    this.#lock.lock();
-    const pages = this.#arena.freePages();
-    this.#lock.unlock();
-    return pages;
+    return this.#arena.freePages();
+  }
+
+  /** The same in bytes: what lies in pages that are in use already has room beside it. */
+  freeBytes(): number {
+    return this.freePages() * this.#pageBytes;
   }
 
   counters(): FifoCounters {

@@ -2,6 +2,7 @@
  * When this rank asks for a round: for a full block, or for one whose oldest transaction has waited
  * blockDelay; not more often than the round interval, and not while storage lags behind. Main thread.
  */
+import type { KeyedFifo } from "../queue/keyed-fifo.ts";
 import type { RankContext, RankShared } from "./context.ts";
 import type { Performer } from "./perform.ts";
 
@@ -45,8 +46,7 @@ export class Demand {
       return this.seekAt(now + Math.max(settings.blockDelayMs - age, 0));
     }
     // Back-pressure: rounds that storage has not taken fill the incoming queue.
-    const hasRoom = incoming.fifo.freeSlots() > incoming.fifo.slotCount / 4;
-    if (!core.mayOpen || !hasRoom) return;
+    if (!core.mayOpen || !hasRoom(incoming.fifo)) return;
     this.lastOpenedAt = now;
     this.ports.demand();
   }
@@ -59,4 +59,9 @@ export class Demand {
       this.seek();
     });
   }
+}
+
+function hasRoom(fifo: KeyedFifo): boolean {
+  const { slotCount, bytes } = fifo;
+  return fifo.freeSlots() > slotCount / 4 && fifo.freeBytes() > bytes.length / 4;
 }

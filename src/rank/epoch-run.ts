@@ -67,11 +67,14 @@ export function openEpoch(
     watch: new EvidenceWatch({ core, session, chain, signing }, (evidence) =>
       shared.convictions.convict(evidence),
     ),
-    // Nobody may fill the queue that all share, where somebody may want to.
-    proposals: new ProposalTable(
-      shared.incoming,
-      signing && shared.incoming.fifo.bytes.length / ranks,
-    ),
+    proposals: new ProposalTable(shared.incoming, {
+      ranks,
+      blocksMax: settings.proposalBlocksMax,
+      bytesMax: settings.proposalBytesMax,
+      settled: () => core.settled,
+      // Nobody may fill the queue that all share, where somebody may want to.
+      shareBytesMax: signing && shared.incoming.fifo.bytes.length / ranks,
+    }),
     emit: (input) => ports.input(run, input),
     build: (request) => ports.build(run, request),
     sealed: (end) => ports.sealed(run, end),

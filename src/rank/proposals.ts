@@ -1,6 +1,9 @@
 /**
  * The proposals of the open rounds: headers and where their blocks lie in the incoming queue. The
  * blocks themselves stay in shared memory; nothing here is a copy of them. Main thread.
+ *
+ * While a body of an earlier round is missing, the room of a whole round is left for it: else ranks
+ * whose queues were full of later rounds, each with another body missing, would wait for ever.
  */
 import { assert } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
@@ -32,6 +35,17 @@ export interface HeldProposal {
   dropped: boolean;
 }
 
+export interface TableOptions {
+  readonly ranks: number;
+  /** Of one proposal at most; the incoming queue has room for all ranks' of a round. */
+  readonly blocksMax: number;
+  readonly bytesMax: number;
+  /** The last settled round. */
+  settled(): number;
+  /** Bytes of one member's proposals at most; the queue alone is the bound without it. */
+  readonly shareBytesMax?: number | undefined;
+}
+
 const location = createBlockLocation();
 const NO_SIGNATURE = new Uint8Array(0);
 
@@ -46,14 +60,32 @@ export class ProposalTable {
   private readonly rounds = new Map<number, HeldProposal[]>();
   /** Round → names whose bodies this rank has asked for. */
   private readonly asked = new Map<number, Set<string>>();
+  /** Round → how many ranks' proposals are held of it. */
+  private readonly authors = new Map<number, number>();
+  private readonly options: TableOptions;
   private readonly shareBytesMax: number;
   /** Bytes held of each member's proposals. */
   private readonly bytesOf = new Map<number, number>();
 
-  /** `shareBytesMax`: of one member's proposals at most; the queue alone is the bound without it. */
-  constructor(incoming: BlockQueue, shareBytesMax = Number.POSITIVE_INFINITY) {
+  constructor(incoming: BlockQueue, options: TableOptions) {
     this.incoming = incoming;
-    this.shareBytesMax = shareBytesMax;
+    this.options = options;
+    this.shareBytesMax = options.shareBytesMax ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** So much of this round may come in, and what earlier rounds may still need fits beside it. */
+  private leavesRoom(round: number, blocks: number, bytes: number): boolean {
+    const { ranks, blocksMax, bytesMax, settled } = this.options;
+    if (blocks === 0) return true;
+    for (let earlier = settled() + 1; earlier < round; earlier++) {
+      if (this.authors.get(earlier) === ranks) continue;
+      const { fifo } = this.incoming;
+      return (
+        fifo.freeSlots() >= blocks + ranks * blocksMax &&
+        fifo.freeBytes() >= bytes + ranks * bytesMax
+      );
+    }
+    return true;
   }
 
   /** This body may come from whomever, and beside another one of the same rank. */
@@ -102,6 +134,7 @@ export class ProposalTable {
   ): HeldProposal | undefined {
     const { header, blocks } = proposal;
     const { source } = options;
+    if (!this.leavesRoom(header.round, blocks.length, source.length)) return undefined;
     const slots: number[] = [];
     const triples = new Uint32Array(3 * blocks.length);
     for (const [index, block] of blocks.entries()) {
@@ -139,6 +172,9 @@ export class ProposalTable {
     sources: readonly number[],
     blockHashes: Uint8Array,
   ): HeldProposal | undefined {
+    let bytes = 0;
+    for (const source of sources) bytes += outgoing.messageLength(source);
+    if (!this.leavesRoom(held.round, sources.length, bytes)) return undefined;
     const slots: number[] = [];
     const triples = new Uint32Array(3 * sources.length);
     for (const [index, source] of sources.entries()) {
@@ -183,11 +219,22 @@ export class ProposalTable {
   }
 
   private keep(held: HeldProposal): HeldProposal {
-    const others = this.rounds.get(held.round);
-    if (others === undefined) this.rounds.set(held.round, [held]);
-    else others.push(held);
+    const others = this.rounds.get(held.round) ?? [];
+    if (others.length === 0) this.rounds.set(held.round, others);
+    this.countAuthor(held, others, 1);
+    others.push(held);
     this.count(held, 1);
     return held;
+  }
+
+  /** It comes or goes; `others` are held of its round beside it. */
+  private countAuthor(
+    { round, rank }: HeldProposal,
+    others: readonly HeldProposal[],
+    sign: 1 | -1,
+  ): void {
+    if (others.some((other) => other.rank === rank)) return;
+    this.authors.set(round, (this.authors.get(round) ?? 0) + sign);
   }
 
   /** Proposals that wait for their anchor to become known. */
@@ -200,10 +247,9 @@ export class ProposalTable {
   drop(held: HeldProposal): void {
     const others = this.rounds.get(held.round);
     assert(others !== undefined, "a held proposal is in the table");
-    this.rounds.set(
-      held.round,
-      others.filter((other) => other !== held),
-    );
+    const rest = others.filter((other) => other !== held);
+    this.rounds.set(held.round, rest);
+    this.countAuthor(held, rest, -1);
     this.giveUp(held);
   }
 
@@ -224,6 +270,7 @@ export class ProposalTable {
   forget(round: number): void {
     for (const held of this.rounds.get(round) ?? []) this.giveUp(held);
     this.rounds.delete(round);
+    this.authors.delete(round);
     this.asked.delete(round);
   }
 

@@ -104,6 +104,8 @@ const NO_STORAGE_FAULTS: StorageFaults = { eio: 0, readEio: 0, enospc: 0, spike:
 const SIZE = { rounds: 200, transactions: 2000 };
 const NO_SIZE = { rounds: 0, transactions: 0 };
 const INCIDENTS_MIN = 5;
+/** No job of a plan has more. */
+const MEMBERS = 9;
 /** By the seed: everything but the one in which nothing happens. */
 const FAULTY = SCENARIOS.filter((scenario) => scenario !== "calm");
 const CHANGING: readonly Scenario[] = ["eviction", "healing", "split", "rejoin"];
@@ -156,6 +158,8 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
       ...(presses && { roundIntervalMs: between(2, 6), blockTransactions: between(1, 3) }),
     }),
   };
+  // A queue that has no room for a round has none for what the round includes.
+  const wholeRound = MEMBERS * settings.proposalBlocksMax;
   const incidents = incidentsOf(presses ? "pressed" : strands ? "stranded" : scenario, random, {
     ranks,
     untilMs: faultsUntilMs,
@@ -207,7 +211,11 @@ export function planOf(seed: number, options: PlanOptions = {}): Plan {
     slots: presses
       ? { transactions: between(150, 300), outgoing: 64, incoming: 1024 }
       : scenario === "tight" || (stormy && chance(0.3))
-        ? { transactions: between(8, 64), outgoing: between(2, 16), incoming: between(8, 64) }
+        ? {
+            transactions: between(8, 64),
+            outgoing: between(2, 16),
+            incoming: between(1, 3) * wholeRound,
+          }
         : { transactions: 512, outgoing: 64, incoming: 1024 },
     incidents,
     faultsUntilMs,
