@@ -11,6 +11,7 @@ import { BaashError, EXIT, errorCode, usageError } from "../base/errors.ts";
 import type { CostModel } from "../emulation/cost-model.ts";
 import type { Figures, Measurement } from "../emulation/fit.ts";
 import { MEMBERS_MAX } from "../limits.ts";
+import type { JobOptions } from "./calibrate/jobs.ts";
 import { table } from "./emulate/present.ts";
 import { REFERENCE_MODEL, readModel } from "./emulate.ts";
 import { print, printJson } from "./output.ts";
@@ -23,8 +24,9 @@ const FIT_ROUNDS = 120;
 const CHECK_ROUNDS = 1000;
 
 const HELP = `
-Without --check: hashes, synced files and MPI messages are timed alone, then jobs of each --ranks at
-each --loads are run, and the costs are found with which the emulation comes closest to them.
+Without --check: hashes, synced files and MPI messages are timed alone, then jobs of 2 and 4 ranks are
+run at several loads and block sizes, and what rounds, peers, blocks and transactions cost is found from
+the processor time that these took.
 With --check: jobs of each size are run, emulated with the model, and compared; exit code 1 when a
 throughput or a median latency is more than 30 % off. Both want a machine that does nothing else.
 
@@ -34,8 +36,8 @@ Examples:
 ${EXIT_HELP}`;
 
 interface Flags {
-  ranks?: string;
-  loads?: string;
+  ranks: string;
+  loads: string;
   seconds: string;
   out?: string;
   check?: boolean;
@@ -52,11 +54,8 @@ const program = new Command("calibrate")
   .allowExcessArguments(false)
   .option("--out <file>", "write the cost model here (default: print it)")
   .option("--check", "compare the emulation with real jobs")
-  .option("--ranks <list>", "sizes of the jobs (default: 2,4; with --check: 8,16,32)")
-  .option(
-    "--loads <list>",
-    "transactions a second of each rank (default: 50,400,1600,6400; with --check: 50,200)",
-  )
+  .option("--ranks <list>", "of --check: sizes of the jobs", "8,16,32")
+  .option("--loads <list>", "of --check: transactions a second of each rank", "50,200")
   .option("--seconds <s>", "length of a job", "10")
   .option("--model <file>", "to check", REFERENCE_MODEL)
   .option("--directory <dir>", "where files are written to time the disk", "/var/tmp")
@@ -70,22 +69,12 @@ const program = new Command("calibrate")
   .addHelpText("after", HELP)
   .action(async () => {
     const flags = program.opts<Flags>();
-    const loads = list(
-      "--loads",
-      flags.loads ?? (flags.check ? "50,200" : "50,400,1600,6400"),
-      1e6,
-    );
+    const loads = list("--loads", flags.loads, 1e6);
     const [seconds] = list("--seconds", flags.seconds, 3600);
-    const ranks = list("--ranks", flags.ranks ?? (flags.check ? "8,16,32" : "2,4"), MEMBERS_MAX);
+    const ranks = list("--ranks", flags.ranks, MEMBERS_MAX);
     if (flags.check) await check(flags, { ranks, loads, seconds });
-    else await calibrate(flags, { ranks, loads, seconds });
+    else await calibrate(flags, seconds);
   });
-
-interface Jobs {
-  readonly ranks: readonly number[];
-  readonly loads: readonly number[];
-  readonly seconds: number;
-}
 
 function list(flag: string, text: string, max: number): number[] {
   const values = text.split(",").map(Number);
@@ -95,20 +84,22 @@ function list(flag: string, text: string, max: number): number[] {
 
 const say = (text: string) => process.stderr.write(`calibrate: ${text}\n`);
 
-async function runJobs({ ranks, loads, seconds }: Jobs): Promise<Measurement[]> {
+async function runJobs(jobs: readonly JobOptions[]): Promise<Measurement[]> {
   const { measureJob } = await import("./calibrate/jobs.ts");
   const measured: Measurement[] = [];
-  for (const size of ranks)
-    for (const load of loads) {
-      say(
-        `${size} ranks, ${load} tx/s each, ${seconds} s; load of the machine ${loadavg()[0].toFixed(1)}`,
-      );
-      measured.push(await measureJob({ ranks: size, load, seconds }));
-    }
+  for (const job of jobs) {
+    const { ranks, load, blockTransactions, seconds, cores } = job;
+    const machine = `load of the machine ${loadavg()[0].toFixed(1)}`;
+    say(
+      `${ranks} ranks on ${cores} ${cores === 1 ? "core" : "cores"}, ${load} tx/s each in blocks of ${blockTransactions}, ${seconds} s; ${machine}`,
+    );
+    measured.push(await measureJob(job));
+  }
   return measured;
 }
 
-async function calibrate(flags: Flags, jobs: Jobs): Promise<void> {
+async function calibrate(flags: Flags, seconds: number): Promise<void> {
+  const { CALIBRATION_JOBS } = await import("./calibrate/jobs.ts");
   const { measureHash, measureMessages, measureStorage } = await import("./calibrate/machine.ts");
   const { emulatedFigures, startModel } = await import("./calibrate/emulated.ts");
   const { fitCosts } = await import("../emulation/fit.ts");
@@ -116,22 +107,24 @@ async function calibrate(flags: Flags, jobs: Jobs): Promise<void> {
   const cores = availableParallelism();
   const start = startModel({
     name: `${cores} cores of ${cpus()[0].model}`,
-    ...{ cores, date: new Date().toISOString().slice(0, 10), ranks: jobs.ranks },
+    ...{ cores, date: new Date().toISOString().slice(0, 10) },
+    ranks: [...new Set(CALIBRATION_JOBS.map(({ ranks }) => ranks))],
     hashUs: measureHash(),
     storage: measureStorage(flags.directory),
     messages: await measureMessages(),
     ...{ wattsPerCore: list("--watts", flags.watts, 1000)[0], wattsSource: flags.wattsSource },
   });
-  const measured = await runJobs(jobs);
+  const measured = await runJobs(CALIBRATION_JOBS.map((job) => ({ ...job, seconds })));
   say("fitting");
-  const emulated = (model: CostModel, { ranks, load }: Measurement) =>
-    emulatedFigures(model, { ranks, load, rounds: FIT_ROUNDS });
+  const emulated = (model: CostModel, one: Measurement) => emulatedFigures(model, one, FIT_ROUNDS);
   const { model, error } = await fitCosts(start, measured, emulated);
   const points: Compared[] = [];
   for (const each of measured)
     points.push({ measured: each, emulated: await emulated(model, each) });
   process.stderr.write(describe(points));
-  say(`mean deviation at these sizes ${(100 * Math.expm1(error)).toFixed(0)} %`);
+  say(
+    `processor time of the busy ones: ${(100 * error).toFixed(0)} % off (root of the mean square)`,
+  );
   const text = `${JSON.stringify(model, null, 2)}\n`;
   if (flags.out === undefined) return print(text);
   try {
@@ -142,16 +135,22 @@ async function calibrate(flags: Flags, jobs: Jobs): Promise<void> {
   }
 }
 
-async function check(flags: Flags, jobs: Jobs): Promise<void> {
+async function check(
+  flags: Flags,
+  asked: { ranks: readonly number[]; loads: readonly number[]; seconds: number },
+): Promise<void> {
+  const { BLOCK_TRANSACTIONS: blockTransactions } = await import("./calibrate/jobs.ts");
   const { parseCostModel } = await import("../emulation/cost-model.ts");
   const { emulatedFigures } = await import("./calibrate/emulated.ts");
   const model = parseCostModel(await readModel(flags.model), flags.model);
   const points: Compared[] = [];
-  for (const measured of await runJobs(jobs)) {
-    const { ranks, load } = measured;
-    const emulated = await emulatedFigures(model, { ranks, load, rounds: CHECK_ROUNDS });
-    points.push({ measured, emulated });
-  }
+  const { seconds } = asked;
+  const cores = availableParallelism();
+  const jobs = asked.ranks.flatMap((ranks) =>
+    asked.loads.map((load) => ({ ranks, load, blockTransactions, seconds, cores })),
+  );
+  for (const measured of await runJobs(jobs))
+    points.push({ measured, emulated: await emulatedFigures(model, measured, CHECK_ROUNDS) });
   if (flags.json) await printJson(points);
   else await print(describe(points));
   const worst = Math.max(
@@ -183,15 +182,16 @@ function describe(points: readonly Compared[]): string {
   const short = (value: number) => String(Number(value.toPrecision(4)));
   const head = COLUMNS.flatMap(([, title]) => [title, "emulated", "error"]);
   const rows = points.map((point) => [
-    String(point.measured.ranks),
-    String(point.measured.load),
+    ...[String(point.measured.ranks), String(point.measured.cores), String(point.measured.load)],
+    String(point.measured.blockTransactions),
+    `${(100 * point.measured.busy).toFixed(0)} %`,
     ...COLUMNS.flatMap(([name]) => [
       short(point.measured[name]),
       short(point.emulated[name]),
       `${(100 * off(point, name)).toFixed(0)} %`,
     ]),
   ]);
-  return table([["ranks", "load", ...head], ...rows]);
+  return table([["ranks", "cores", "load", "block", "busy", ...head], ...rows]);
 }
 
 process.exit(await runProgram(program, process.argv.slice(2)));

@@ -38,6 +38,8 @@ export const costModelSchema = z.strictObject({
   cpu: z.strictObject({
     /** Of a rank in each round, whatever is in it: timers, wake-ups, the steps of its own. */
     roundUs: cost,
+    /** Everything takes so much more, as a part, with each doubling of the ranks on a core: caches grow cold. */
+    crowding: cost,
     /** Of each side of one message, and of one step of a collective. */
     messageUs: cost,
     /** Nanoseconds: one byte sent or received is copied. */
@@ -54,10 +56,12 @@ export const costModelSchema = z.strictObject({
     ownTransactionUs: cost,
     /** A transaction of anybody: checking and executing. */
     transactionUs: cost,
-    /** A record that this rank writes: drafting, handing over. */
+    /** A record that this rank writes: drafting and writing it. */
     recordUs: cost,
   }),
   storage: z.strictObject({
+    /** From a decision until storage is asked: the way to another thread. What it costs is `recordUs`. */
+    handOverMs: cost,
     /** Write, sync, link, sync of the directory. */
     appendMs: cost,
     /** Reading the name of the next record. */

@@ -40,7 +40,8 @@ export class Resources {
     this.model = model;
     this.neighbors = Math.min(ranks, ranksPerNode);
     // The work of a round is one thread's: a core more than ranks is of no use to it.
-    this.share = Math.max(1, this.neighbors / coresPerNode);
+    const perCore = Math.max(1, this.neighbors / coresPerNode);
+    this.share = perCore * (1 + model.cpu.crowding * Math.log2(perCore));
     this.link = ranks <= ranksPerNode ? model.network.local : model.network.remote;
   }
 

@@ -16,10 +16,12 @@ export class StorageAccess {
   link(judge: Judge, effect: LinkEffect): void {
     const { clock, resources, options, log, epoch } = this.world;
     const bytes = this.bytesOf(effect);
-    const { recordUs, byteNs } = options.model.cpu;
-    const drafting = recordUs / 1000 + (bytes * byteNs) / 1e6;
-    const drafted = resources.computeAlone(clock.now(), "record", drafting, epoch.ranks);
-    const at = resources.append(drafted + judge.cohort.delayMs, bytes);
+    const { cpu, storage } = options.model;
+    const drafting = cpu.recordUs / 1000 + (bytes * cpu.byteNs) / 1e6;
+    // Another thread than that of rounds does it, beside them.
+    resources.computeAlone(clock.now(), "record", drafting, epoch.ranks);
+    const handed = clock.now() + storage.handOverMs + judge.cohort.delayMs;
+    const at = resources.append(handed, bytes);
     schedule(this.world, at, () => {
       const { slot } = effect;
       if (log.link(effect, epoch.ranks)) {

@@ -12,6 +12,7 @@ import type { RankEvents } from "../rank/context.ts";
 import type { Status } from "../rank/envelope.ts";
 import { openTransport, type RunningRank, startRank } from "../rank/start.ts";
 import type { Transport } from "../transport/transport.ts";
+import { processorTime, type Usage } from "../workload/usage.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { LoadPhases, readWorkload, socketPath } from "./load-phases.ts";
 import { Meetings } from "./meetings.ts";
@@ -169,6 +170,7 @@ class Job {
         service: rank.loop.intake,
         random: new Uint8Array(randomBytes(6)),
         onPhaseEnd: () => this.tick(),
+        usage: () => usageOf(rank, this.transport),
       });
       if (this.stopAsked) this.phases.stop();
       const { intervalMs } = this.reporter;
@@ -318,6 +320,17 @@ class Job {
     // Before the epoch all ranks fail together and may part in peace; later the others go on.
     await this.transport.close(this.rank === undefined ? 5000 : GOODBYE_MS);
   }
+}
+
+/** What this rank has spent, and what the ledger did with it. */
+function usageOf({ chain, loop }: RunningRank, transport: Transport): Usage {
+  const { blocks, transactions } = loop.counters;
+  const { sends, sendBytes, collectives } = transport.counters();
+  return {
+    cpuUs: processorTime(),
+    ...{ records: chain.slot, rounds: chain.settledRound, blocks, transactions },
+    ...{ messages: sends, bytes: sendBytes, collectives },
+  };
 }
 
 /** Ends that need no sentence: another rank says why, or there is nothing to say. */

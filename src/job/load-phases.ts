@@ -1,6 +1,6 @@
 /**
- * One rank's share of the load phase and of the run phase, with all ranks starting each phase
- * together. Runs inside the rank (the paper's nodes spawn transactions themselves) or in a client
+ * One rank's share of the load phase, of warming up and of the run phase, with all ranks starting each
+ * phase together. Runs inside the rank (the paper's nodes spawn transactions themselves) or in a client
  * process beside it: the service says which.
  */
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
@@ -8,8 +8,9 @@ import { BaashError, EXIT, errorCode } from "../base/errors.ts";
 import { LoadDriver } from "../workload/driver.ts";
 import { createWorkload, driverSettings } from "../workload/driver-settings.ts";
 import { Measurements, type RankResult } from "../workload/measurements.ts";
-import { type LoadService, Sender } from "../workload/operation.ts";
+import { type LoadService, Sender, type Workload } from "../workload/operation.ts";
 import { mergeProperties, readPropertyFile } from "../workload/properties.ts";
+import { type Usage, usageBetween } from "../workload/usage.ts";
 import { buildWorkloadConfig, type WorkloadConfig } from "../workload/workload-config.ts";
 
 /** One rank's progress in the phase under way: sent to rank 0 now and then. */
@@ -24,11 +25,14 @@ export interface PhaseProgress {
   readonly interval: RankResult;
 }
 
-export type Phase = "load" | "run";
+/** A warm-up is the run's load before the run, in figures of its own. */
+export type Phase = "load" | "warmup" | "run";
+/** What can be asked for; warming up goes with the run. */
+export type AskedPhase = "load" | "run" | "all";
 
 export interface LoadPhasesOptions {
   readonly workload: WorkloadConfig;
-  readonly phase: Phase | "all";
+  readonly phase: AskedPhase;
   /** Directory of the journals of what was acknowledged. */
   readonly journal: string | undefined;
   readonly service: LoadService;
@@ -36,6 +40,8 @@ export interface LoadPhasesOptions {
   readonly random: Uint8Array;
   /** Called at the end of each phase, for a last look at its progress. */
   readonly onPhaseEnd: () => void;
+  /** What this rank has spent so far, where it makes the load itself. */
+  readonly usage?: () => Usage;
 }
 
 /** The workload of property files and assignments; undefined when there are none. */
@@ -51,9 +57,10 @@ export async function readWorkload(given: {
 }
 
 /** The phases that a run consists of. */
-export function phasesOf(phase: Phase | "all", workload: WorkloadConfig): readonly Phase[] {
+export function phasesOf(phase: AskedPhase, workload: WorkloadConfig): readonly Phase[] {
   if (phase === "load" || !workload.dotransactions) return ["load"];
-  return phase === "run" ? ["run"] : ["load", "run"];
+  const run: readonly Phase[] = workload["baash.warmup"] > 0 ? ["warmup", "run"] : ["run"];
+  return phase === "run" ? run : ["load", ...run];
 }
 
 export class LoadPhases {
@@ -62,6 +69,8 @@ export class LoadPhases {
   private readonly sender: Sender;
   private readonly journalFile: number | undefined;
   private driver: LoadDriver | undefined;
+  /** Of warm-up and run: the one goes on where the other ended. */
+  private running: Workload | undefined;
   private phase: Phase = "load";
   private ended = false;
   private stopping = false;
@@ -92,31 +101,43 @@ export class LoadPhases {
   }
 
   private async runPhase(phase: Phase): Promise<RankResult> {
-    const { sender } = this;
-    const { workload: config, service } = this.options;
-    const { rank, ranks } = service;
-    const treasury = await service.balance(0);
+    const { workload: config, service, usage } = this.options;
+    const { ranks } = service;
     const prepares = phase === "load" && this.phases.includes("run");
     this.phase = phase;
     this.ended = false;
     this.driver = new LoadDriver(service, {
-      workload: createWorkload({ config, phase, rank, ranks, sender, treasury }),
+      workload: await this.workloadOf(phase),
       measurements: new Measurements({
         interval: config["measurement.interval"],
         latencyForEachError: config.reportlatencyforeacherror,
       }),
       phase,
-      ...driverSettings(config, { ranks, prepares }),
+      ...driverSettings(config, { ranks, prepares, warms: phase === "warmup" }),
       ...(this.journalFile !== undefined && {
         journal: (entries: Uint8Array) => this.write(entries),
       }),
     });
     if (this.stopping) this.driver.stop();
+    const before = usage?.();
     const result = await this.driver.run();
+    const spent = before && usage && usageBetween(before, usage());
     this.ended = true;
     this.options.onPhaseEnd();
     this.driver = undefined;
-    return result;
+    return spent === undefined ? result : { ...result, usage: spent };
+  }
+
+  private async workloadOf(phase: Phase): Promise<Workload> {
+    const { sender } = this;
+    const { workload: config, service } = this.options;
+    const { rank, ranks } = service;
+    if (phase !== "load" && this.running !== undefined) return this.running;
+    const treasury = await service.balance(0);
+    const kind = phase === "load" ? "load" : "run";
+    const workload = createWorkload({ config, phase: kind, rank, ranks, sender, treasury });
+    if (kind === "run") this.running = workload;
+    return workload;
   }
 
   private write(entries: Uint8Array): void {

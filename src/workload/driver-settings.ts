@@ -15,19 +15,21 @@ export interface DriverSettings {
 
 /**
  * `prepares`: the load that comes before a run and is not measured for itself. It is neither
- * throttled nor cut off, since a run on half a table measures nothing.
+ * throttled nor cut off, since a run on half a table measures nothing. `warms`: the load of the run,
+ * for as long as it takes to warm up.
  */
 export function driverSettings(
   config: WorkloadConfig,
-  options: { ranks: number; prepares: boolean },
+  options: { ranks: number; prepares: boolean; warms?: boolean },
 ): DriverSettings {
+  const seconds = options.warms ? config["baash.warmup"] : config.maxexecutiontime;
   const shared = Math.max(1, Math.ceil(config.threadcount / options.ranks));
   const rate = config["baash.targetperrank"] || config.target / options.ranks;
   return {
     ack: config["baash.ack"],
     window: config.threadcount > 0 ? Math.min(shared, WINDOW_MAX) : config["baash.window"],
     rate: options.prepares ? 0 : rate,
-    timeLimitMs: options.prepares ? 0 : config.maxexecutiontime * 1000,
+    timeLimitMs: options.prepares ? 0 : seconds * 1000,
     validityRounds: config["baash.validityrounds"],
   };
 }

@@ -14,6 +14,7 @@ import {
 } from "hdr-histogram-js";
 import { LatencyRecorder, newHistogram } from "./latency-recorder.ts";
 import { OPERATION_NAMES, RESULT_NAMES } from "./operation.ts";
+import { MergedUsage, type Usage } from "./usage.ts";
 
 export const LEVEL = { AGREED: 0, FINAL: 1, LOCAL: 2, FAILED: 3 } as const;
 const LEVEL_NAMES = ["agreed", "final", "local", "failed"];
@@ -48,6 +49,8 @@ export interface RankResult {
   readonly results: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Series → histogram. */
   readonly histograms: Readonly<Record<string, string>>;
+  /** What the rank spent meanwhile; a client of it does not know. */
+  readonly usage?: Usage;
 }
 
 /** One rank in one phase. Runs on the thread of the driver, whose receipts it counts. */
@@ -149,6 +152,7 @@ export class MergedResult {
   /** The longest of the ranks: they start together, and clocks of hosts differ. */
   durationMs = 0;
   ranks = 0;
+  readonly usage = new MergedUsage();
 
   static of(results: Iterable<RankResult>): MergedResult {
     const merged = new MergedResult();
@@ -158,6 +162,7 @@ export class MergedResult {
 
   add(result: RankResult): void {
     this.ranks++;
+    if (result.usage !== undefined) this.usage.add(result.usage);
     this.startedAt = Math.min(this.startedAt, result.startedAt);
     this.durationMs = Math.max(this.durationMs, result.durationMs);
     for (const name of Object.keys(this.counters) as (keyof Counters)[]) {

@@ -194,6 +194,12 @@ export const PROPERTY_SCHEMA = {
   "baash.difficulty": integer(8, "leading zero bits of the consensus puzzle", 0, PUZZLE_BITS_MAX),
   "baash.ack": choice("final", ["agreed", "final"], "acknowledgement that completes an operation"),
   "baash.targetperrank": number(0, "operations a second of each rank; beats target", 0, 1e9),
+  "baash.warmup": number(
+    0,
+    "seconds of the same load before the run, which are not in its figures",
+    0,
+    1e6,
+  ),
   "baash.window": integer(
     8192,
     "outstanding transactions a rank, unless threadcount says",

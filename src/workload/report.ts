@@ -1,7 +1,7 @@
 /**
  * The report of a phase: YCSB's lines, JSON, or a table for people; and the .hlog file.
  *
- * Metrics: [OVERALL]; [READ], [UPDATE] … as YCSB has them, where writes are taken at the level
+ * Metrics: [OVERALL]; [USAGE], what the ranks spent; [READ], [UPDATE] … as YCSB has them, where writes are taken at the level
  * asked for (baash.ack); [AGREED-UPDATE] and [FINAL-UPDATE], the same operations at both levels;
  * [UPDATE-FAILED] and, with reportlatencyforeacherror, [UPDATE-NO_SUCH_KEY]. Latencies count from
  * the intended start; with measurement.interval=op from the creation, and with both [UPDATE] counts
@@ -30,7 +30,7 @@ interface Metric {
 
 /** All lines in the order of the report. */
 export function reportLines(merged: MergedResult, options: ReportOptions): Line[] {
-  const lines = overallLines(merged);
+  const lines = [...overallLines(merged), ...usageLines(merged)];
   for (const operation of OPERATION_NAMES) {
     const results = merged.results[operation];
     const metrics = metricsOf(merged, operation, options);
@@ -61,6 +61,30 @@ function overallLines(merged: MergedResult): Line[] {
     line("Throughput(reads/sec)", perSecond(counters.reads)),
     line("Retries", counters.retries),
     line("QueueFull", counters.refusals),
+  ];
+}
+
+/** Where ranks made the load: what a round and a transaction cost, on average over the ranks. */
+function usageLines({ usage }: MergedResult): Line[] {
+  const { ranks, rounds, transactions } = usage;
+  if (rounds === 0) return [];
+  const line = (measurement: string, value: number) => ({ metric: "USAGE", measurement, value });
+  const ofRound = (sum: number) => sum / ranks / rounds;
+  const perTransaction = (sum: number) => (transactions > 0 ? sum / transactions : 0);
+  return [
+    line("Rounds", rounds),
+    line("Records", usage.records),
+    line("Blocks", usage.blocks),
+    line("CPU(us/round/rank)", ofRound(usage.cpuTotalUs)),
+    ...Object.entries(usage.cpuUs).map(([thread, us]) =>
+      line(`CPU-${thread}(us/round/rank)`, ofRound(us)),
+    ),
+    line("CPU(us/tx)", perTransaction(usage.cpuTotalUs)),
+    line("CPU(us/tx/rank)", perTransaction(usage.cpuTotalUs) / ranks),
+    line("Messages(/round/rank)", ofRound(usage.messages)),
+    line("Collectives(/round/rank)", ofRound(usage.collectives)),
+    line("Bytes(/round/rank)", ofRound(usage.bytes)),
+    line("Bytes(/tx)", perTransaction(usage.bytes)),
   ];
 }
 

@@ -1,22 +1,22 @@
 /** The emulation of what `jobs.ts` measures: all ranks on this machine, the same blocks and puzzle. */
 import { COST_MODEL_VERSION, type CostModel } from "../../emulation/cost-model.ts";
 import { emulate } from "../../emulation/emulation.ts";
-import type { Figures } from "../../emulation/fit.ts";
+import type { Figures, Measurement } from "../../emulation/fit.ts";
 import { TRANSACTION_BYTES } from "../../emulation/sizes.ts";
-import { BLOCK_TRANSACTIONS, DIFFICULTY } from "./jobs.ts";
 
 export async function emulatedFigures(
   model: CostModel,
-  { ranks, load, rounds }: { ranks: number; load: number; rounds: number },
+  job: Pick<Measurement, "ranks" | "cores" | "load" | "blockTransactions" | "difficulty">,
+  rounds: number,
 ): Promise<Figures> {
+  const { ranks, cores, load, blockTransactions, difficulty } = job;
   const result = await emulate({
-    ...{ ranks, load, rounds, model, difficulty: DIFFICULTY },
-    blockTransactions: BLOCK_TRANSACTIONS,
+    ...{ ranks, load, rounds, model, difficulty, blockTransactions },
     blockDelayMs: 5,
     transactionBytes: TRANSACTION_BYTES,
     pipelineDepth: 2,
     ranksPerNode: ranks,
-    coresPerNode: model.machine.cores,
+    coresPerNode: cores,
     dissemination: "direct",
     kills: [],
     late: undefined,
@@ -42,7 +42,7 @@ export function startModel(measured: {
     readonly latencyUs: number;
     readonly bandwidthBytesPerS: number;
   };
-  readonly storage: CostModel["storage"];
+  readonly storage: Omit<CostModel["storage"], "handOverMs">;
   readonly wattsPerCore: number;
   readonly wattsSource: string;
 }): CostModel {
@@ -69,10 +69,11 @@ export function startModel(measured: {
     },
     cpu: {
       ...{ roundUs: 400, messageUs: short(messageUs), byteNs: short(byteNs) },
-      ...{ proposalUs: 40, voteUs: 12, blockUs: 2, hashUs: short(hashUs) },
+      ...{ crowding: 0.1, proposalUs: 40, voteUs: 12, blockUs: 2, hashUs: short(hashUs) },
       ...{ ownTransactionUs: 10, transactionUs: 3, recordUs: 300 },
     },
     storage: {
+      handOverMs: 0.3,
       appendMs: short(storage.appendMs),
       readMs: short(storage.readMs),
       bandwidthBytesPerS: short(storage.bandwidthBytesPerS),

@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { BaashError, EXIT } from "../../base/errors.ts";
 import { LedgerClient } from "../../client/client.ts";
-import { LoadPhases, type Phase, readWorkload } from "../../job/load-phases.ts";
+import { type AskedPhase, LoadPhases, readWorkload } from "../../job/load-phases.ts";
 import { ClientService } from "../../workload/client-service.ts";
 
 const { values } = parseArgs({
@@ -47,7 +47,7 @@ try {
   };
   const phases = new LoadPhases({
     workload: workload!,
-    phase: phase as Phase | "all",
+    phase: phase as AskedPhase,
     journal: journals,
     service,
     random: new Uint8Array(randomBytes(6)),

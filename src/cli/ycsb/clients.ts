@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Phase, type PhaseProgress, socketPath } from "../../job/load-phases.ts";
+import { type AskedPhase, type PhaseProgress, socketPath } from "../../job/load-phases.ts";
 import type { RankResult } from "../../workload/measurements.ts";
 import { readLines } from "./launch.ts";
 
@@ -15,7 +15,7 @@ const PROGRAM = join(import.meta.dir, "client-process.ts");
 export interface ClientsOptions {
   readonly ranks: number;
   readonly properties: string;
-  readonly phase: Phase | "all";
+  readonly phase: AskedPhase;
   readonly journals: string;
   readonly progressMs: number;
   onProgress(progress: PhaseProgress): void;

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { Command, Option } from "commander";
 import { usageError } from "../../base/errors.ts";
-import { type Phase, phasesOf } from "../../job/load-phases.ts";
+import { type AskedPhase, phasesOf } from "../../job/load-phases.ts";
 import {
   mergeProperties,
   type Properties,
@@ -26,7 +26,7 @@ const DEFAULT_OPERATIONS = "operationcount=100000";
 export type Output = "ycsb" | "json" | "table";
 
 export interface LoadPlan {
-  readonly phase: Phase | "all";
+  readonly phase: AskedPhase;
   readonly properties: Properties;
   readonly workload: WorkloadConfig;
   /** Absolute; undefined: a fresh one in a temporary directory. */

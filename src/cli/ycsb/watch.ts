@@ -13,7 +13,7 @@ export interface WatchOptions {
   readonly statusMs: number;
   /** Status lines also on a terminal. */
   readonly status: boolean;
-  /** The load before a run: one sentence instead of lines. */
+  /** What comes before a run gets one sentence instead of lines. */
   readonly prepares: boolean;
 }
 
@@ -89,15 +89,16 @@ export class Watch {
   }
 
   private endPhase(current: PhaseWatch): void {
-    const prepares = current.phase === "load" && this.options.prepares;
+    const prepares = current.phase !== "run" && this.options.prepares;
     if (!prepares) this.line();
     this.end();
     if (!prepares) return;
     const { transactions } = current.tally.counters;
     const seconds = current.elapsedMs / 1000;
     const rate = seconds > 0 ? grouped(transactions / seconds) : "0";
+    const name = current.phase === "load" ? "load phase" : "warm-up";
     this.say(
-      `load phase: ${grouped(transactions)} transactions in ${seconds.toFixed(1)} s, ${rate} tx/s`,
+      `${name}: ${grouped(transactions)} transactions in ${seconds.toFixed(1)} s, ${rate} tx/s`,
     );
   }
 
