@@ -21,6 +21,8 @@ export interface RoundWork {
   readonly cpuUs: number;
   /** Of the thread that writes records. */
   readonly writerUs: number;
+  /** Of the thread that calls MPI, which polls where it finds nothing else to do. */
+  readonly mpiUs: number;
   /** Records, of all ranks together; several rounds may share one. */
   readonly records: number;
   /** Of all ranks together. */

@@ -69,6 +69,7 @@ export async function measureJob(job: JobOptions): Promise<Measurement> {
     work: {
       cpuUs: usage.cpuTotalUs / usage.ranks / usage.rounds,
       writerUs: (usage.cpuUs.writer ?? 0) / usage.ranks / usage.rounds,
+      mpiUs: (usage.cpuUs.mpi ?? 0) / usage.ranks / usage.rounds,
       records: usage.records / usage.rounds,
       blocks: usage.blocks / usage.rounds,
       transactions: usage.transactions / usage.rounds,

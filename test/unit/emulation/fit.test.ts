@@ -48,7 +48,8 @@ function workOf(
   const all = blocks * cpu.blockUs + transactions * cpu.transactionUs;
   const writerUs = crowded * (WRITER_US + cpu.recordUs / ranks);
   const rest = cpu.roundUs - WRITER_US + (ranks - 1) * peer + puzzle + own + all;
-  return { cpuUs: writerUs + crowded * rest, writerUs, records: 1, blocks, transactions };
+  const mpiUs = crowded * (WRITER_US + 4 * (ranks - 1) * cpu.messageUs);
+  return { cpuUs: writerUs + crowded * rest, writerUs, mpiUs, records: 1, blocks, transactions };
 }
 
 function jobs(noise: (us: number) => number): Measurement[] {
