@@ -7,6 +7,7 @@
 // SharedArrayBuffer: only typed arrays are taken, never their buffers. Nothing is kept after
 // return. Every argument is checked before a byte is read or written: RangeError or TypeError, no
 // half result.
+#include <ctime>
 #include <cmath>
 #include <cstdio>
 
@@ -251,6 +252,13 @@ napi_value searchPuzzle(napi_env env, napi_callback_info info) {
                          baash::searchPuzzle(from, length, nonceOffset, bits, first, tries)));
 }
 
+/** Microseconds that the calling thread has had a processor. */
+napi_value threadTime(napi_env env, napi_callback_info) {
+  timespec spent{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+  return number(env, 1e6 * static_cast<double>(spent.tv_sec) + 1e-3 * static_cast<double>(spent.tv_nsec));
+}
+
 napi_value crc32c(napi_env env, napi_callback_info info) {
   Arguments<4> args(env, info);
   const auto bytes = args.bytes(0);
@@ -298,6 +306,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define(env, exports, "hashChain", hashChain);
   define(env, exports, "searchPuzzle", searchPuzzle);
   define(env, exports, "crc32c", crc32c);
+  define(env, exports, "threadTime", threadTime);
   define(env, exports, "scatter", scatter);
   exports.Set("instructions", Napi::Boolean::New(env, baash::compress.instructions));
   return exports;

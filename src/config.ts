@@ -22,6 +22,7 @@ const fields = z.object({
   storageDifficulty: count(0, PUZZLE_BITS_MAX).default(16),
   supply: count(0, Number.MAX_SAFE_INTEGER).default(1_000_000_000),
   blockTransactions: count(1, BLOCK_TXNS_MAX).default(1000),
+  breakdown: z.boolean().default(false),
   blockDelayMs: count(0, 60_000).default(5),
   roundIntervalMs: count(0, 60_000).default(0),
   pipelineDepth: count(1, 16).default(2),

@@ -93,6 +93,7 @@ const program = new Command("rank")
   .addOption(
     flag("--status <file>", "the lowest rank keeps what the job is doing in FILE, as JSON"),
   )
+  .addOption(flag("--breakdown", "report where the main thread's time goes, stage by stage"))
   .addOption(flag("--metrics <file>", "and its metrics, in Prometheus's text format"))
   .addOption(flag("--log <dir>", "JSON log lines to DIR/rank-<n>.log"))
   .addHelpText(

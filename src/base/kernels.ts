@@ -84,6 +84,8 @@ export interface Kernels {
   crc32c(bytes: Uint8Array, offset: number, length: number, seed: number): number;
   /** Copies `count` pieces in order: triples hold source offset, destination offset, length. */
   scatter(src: Uint8Array, dst: Uint8Array, triples: Uint32Array, count: number): void;
+  /** Microseconds that the calling thread has had a processor (CLOCK_THREAD_CPUTIME_ID). */
+  threadTime(): number;
   /** Whether SHA-256 runs on the processor's SHA instructions. Reports name it: it is a factor of five. */
   readonly instructions: boolean;
 }

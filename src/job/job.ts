@@ -328,6 +328,7 @@ function usageOf({ chain, loop }: RunningRank, transport: Transport): Usage {
   const { sends, sendBytes, collectives } = transport.counters();
   return {
     cpuUs: processorTime(),
+    stagesUs: loop.shared.stages.spent(),
     ...{ records: chain.slot, rounds: chain.settledRound, blocks, transactions },
     ...{ messages: sends, bytes: sendBytes, collectives },
   };

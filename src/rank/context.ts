@@ -28,6 +28,7 @@ import type { ProposalTable } from "./proposals.ts";
 import type { Identity, Roster } from "./roster.ts";
 import type { Session } from "./session.ts";
 import type { Signing } from "./signing.ts";
+import type { StageClock } from "./stage-clock.ts";
 
 export interface RankSettings {
   /** Transactions of a full block; the paper's 4. */
@@ -210,6 +211,7 @@ export interface RankShared {
   readonly roster: Roster;
   readonly authority: Authority;
   readonly counters: RankCounters;
+  readonly stages: StageClock;
   readonly misdeeds: Misdeeds;
   readonly convictions: Convictions;
   /** Process → for so long it has to ask for a SEAL that nobody else sees a reason for, ms. */

@@ -44,6 +44,7 @@ import { Propagation } from "./propagation.ts";
 import { Repairing } from "./repairing.ts";
 import type { Identity, Roster } from "./roster.ts";
 import type { Session } from "./session.ts";
+import { NO_STAGES, type Stage, type StageClock } from "./stage-clock.ts";
 import type { Validation } from "./validation.ts";
 
 /** A misdeed, unless the next epoch explains it. */
@@ -63,6 +64,8 @@ export interface RankParts {
   readonly roster: Roster;
   readonly authority: Authority;
   readonly identity: Identity;
+  /** Where the main thread's time goes, if somebody wants to know. */
+  readonly stages?: StageClock;
   /** Tells of processes of this host that end. */
   readonly watch: ProcessWatch;
   /** A new participation, after this process was sealed out. */
@@ -123,6 +126,7 @@ export class RankLoop {
         proposals: { gathered: 0, direct: 0 },
         dropped: new Map(),
       },
+      stages: parts.stages ?? NO_STAGES,
       misdeeds: new Misdeeds(transport.size, {
         quarantine: (name, bytes) => parts.storage.quarantine(name, bytes),
         onAlert: (alert) => events.onAlert(alert),
@@ -205,12 +209,19 @@ export class RankLoop {
     const { transport, events } = this.parts;
     transport.handler = {
       onMessages: (batch) => this.onMessages(batch),
-      onAllgather: (lane, parts) => this.epoch?.reception.gathered(lane, parts),
+      onAllgather: (lane, parts) => this.gathered(lane, parts),
       onError: (error) => {
         if (error.code === "COLLECTIVE_DEADLINE") this.laneLost();
         events.onAlert({ code: error.code, message: error.message });
       },
     };
+  }
+
+  private gathered(lane: number, parts: readonly Uint8Array[]): void {
+    const { stages } = this.shared;
+    stages.enter("votes");
+    this.epoch?.reception.gathered(lane, parts);
+    stages.leave();
   }
 
   private laneLost(): void {
@@ -491,14 +502,22 @@ export class RankLoop {
     this.cancelTimer = this.shared.clock.schedule(at, () => {
       this.timerAt = Number.POSITIVE_INFINITY;
       this.cancelTimer = undefined;
+      this.shared.stages.enter("timers");
       this.take({ type: "tick" });
+      this.shared.stages.leave();
     });
   }
 
   // Transport.
 
   private onMessages(batch: Messages): void {
-    for (let i = 0; i < batch.count; i++) this.onMessage(batch.from(i), batch.bytes(i));
+    const { stages } = this.shared;
+    for (let i = 0; i < batch.count; i++) {
+      const bytes = batch.bytes(i);
+      stages.enter(stageOf(bytes[0]));
+      this.onMessage(batch.from(i), bytes);
+      stages.leave();
+    }
   }
 
   private onMessage(from: number, bytes: Uint8Array): void {
@@ -583,4 +602,9 @@ export class RankLoop {
     this.epoch?.monitoring.stop();
     this.parts.watch.close();
   }
+}
+
+function stageOf(type: number): Stage {
+  if (type === MESSAGE.proposal) return "proposals";
+  return type === MESSAGE.vote ? "votes" : "messages";
 }

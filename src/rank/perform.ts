@@ -29,9 +29,18 @@ import { Lanes } from "./lanes.ts";
 import { encodeSealAnswer, encodeSealPull } from "./membership-messages.ts";
 import { Recording } from "./recording.ts";
 import { statementOf } from "./signing.ts";
+import type { Stage } from "./stage-clock.ts";
 import { Validation } from "./validation.ts";
 
 const location = createBlockLocation();
+/** What it takes to do these counts as a stage of its own; all else belongs to what it came of. */
+const STAGE_OF: Partial<Record<Effect["type"], Stage>> = {
+  mine: "building",
+  propose: "building",
+  link: "records",
+  read: "records",
+  finalize: "execution",
+};
 const RETRY_DELAY_MAX_MS = 1000;
 /** Remembered at once; then all are forgotten. */
 const BODIES_SENT_MAX = 4096;
@@ -65,6 +74,15 @@ export class Performer {
   }
 
   perform(effect: Effect): void {
+    const stage = STAGE_OF[effect.type];
+    if (stage === undefined) return this.act(effect);
+    const { stages } = this.rank;
+    stages.enter(stage);
+    this.act(effect);
+    stages.leave();
+  }
+
+  private act(effect: Effect): void {
     switch (effect.type) {
       case "mine":
         return this.mine(effect.round);
@@ -152,6 +170,12 @@ export class Performer {
 
   /** The pool has built own blocks of `round`: they become its proposal. */
   built(round: number, blocks: number): void {
+    this.rank.stages.enter("building");
+    this.toProposal(round, blocks);
+    this.rank.stages.leave();
+  }
+
+  private toProposal(round: number, blocks: number): void {
     this.building--;
     const { outgoing, own, proposals, chain, session, clock, signing } = this.rank;
     const chainOfBlocks = outgoing.takePending(blocks);

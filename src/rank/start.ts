@@ -6,6 +6,7 @@ import { type KeyObject, randomBytes } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { toHex } from "../base/bytes.ts";
+import { kernels } from "../base/kernels.ts";
 import type { RankConfig } from "../config.ts";
 import type { Chain } from "../ledger/chain.ts";
 import { createGenesis, type Genesis, parseGenesis } from "../ledger/genesis.ts";
@@ -39,6 +40,7 @@ import { RankLoop } from "./loop.ts";
 import { openTogether, replayLedger } from "./opening.ts";
 import type { Clock } from "./ports.ts";
 import { type Drawn, drawIdentity, type Identity, Roster, requestIdentity } from "./roster.ts";
+import { TimedStages } from "./stage-clock.ts";
 import { ThreadPool } from "./thread-pool.ts";
 import { WriterThread } from "./writer-thread.ts";
 
@@ -146,6 +148,7 @@ export async function startRank(
       roster,
       authority,
       identity,
+      ...(config.breakdown && { stages: new TimedStages(() => kernels.threadTime()) }),
       watch: openProcWatch(),
       redraw: () => draw(new Uint8Array(randomBytes(8))),
       command: [process.execPath, ...process.execArgv, ...process.argv.slice(1)],

@@ -79,6 +79,9 @@ function usageLines({ usage }: MergedResult): Line[] {
     ...Object.entries(usage.cpuUs).map(([thread, us]) =>
       line(`CPU-${thread}(us/round/rank)`, ofRound(us)),
     ),
+    ...Object.entries(usage.stagesUs).map(([stage, us]) =>
+      line(`CPU-main-${stage}(us/round/rank)`, ofRound(us)),
+    ),
     line("CPU(us/tx)", perTransaction(usage.cpuTotalUs)),
     line("CPU(us/tx/rank)", perTransaction(usage.cpuTotalUs) / ranks),
     line("Messages(/round/rank)", ofRound(usage.messages)),

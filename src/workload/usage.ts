@@ -16,6 +16,8 @@ const THREADS: Readonly<Record<string, string>> = {
 export interface Usage {
   /** Microseconds of processor time by thread; empty where the system does not say (not Linux). */
   readonly cpuUs: Readonly<Record<string, number>>;
+  /** Of the main thread by stage, the same unit; empty without `--breakdown` (rank/stage-clock.ts). */
+  readonly stagesUs: Readonly<Record<string, number>>;
   /** Of the ledger, as this rank saw it: records, settled rounds, blocks and transactions in them. */
   readonly records: number;
   readonly rounds: number;
@@ -27,7 +29,7 @@ export interface Usage {
   readonly collectives: number;
 }
 
-export type UsageCounts = Omit<Usage, "cpuUs">;
+export type UsageCounts = Omit<Usage, "cpuUs" | "stagesUs">;
 export const USAGE_COUNTS = [
   ...(["records", "rounds", "blocks", "transactions"] as const),
   ...(["messages", "bytes", "collectives"] as const),
@@ -56,17 +58,28 @@ export function processorTime(directory = "/proc/self/task"): Record<string, num
 }
 
 export function usageBetween(before: Usage, after: Usage): Usage {
-  const cpuUs: Record<string, number> = {};
-  for (const [thread, us] of Object.entries(after.cpuUs))
-    cpuUs[thread] = Math.max(0, us - (before.cpuUs[thread] ?? 0));
   const counts = USAGE_COUNTS.map((name) => [name, after[name] - before[name]]);
-  return { cpuUs, ...(Object.fromEntries(counts) as UsageCounts) };
+  return {
+    cpuUs: timeBetween(before.cpuUs, after.cpuUs),
+    stagesUs: timeBetween(before.stagesUs, after.stagesUs),
+    ...(Object.fromEntries(counts) as UsageCounts),
+  };
+}
+
+/** A thread may have ended since. */
+function timeBetween(before: Usage["cpuUs"], after: Usage["cpuUs"]): Record<string, number> {
+  const passed = Object.entries(after).map(([name, us]) => [
+    name,
+    Math.max(0, us - (before[name] ?? 0)),
+  ]);
+  return Object.fromEntries(passed);
 }
 
 /** Of all ranks: what they spent and sent together; the ledger's work is the same at each of them. */
 export class MergedUsage {
   ranks = 0;
   readonly cpuUs: Record<string, number> = {};
+  readonly stagesUs: Record<string, number> = {};
   records = 0;
   rounds = 0;
   blocks = 0;
@@ -77,8 +90,8 @@ export class MergedUsage {
 
   add(usage: Usage): void {
     this.ranks++;
-    for (const [thread, us] of Object.entries(usage.cpuUs))
-      this.cpuUs[thread] = (this.cpuUs[thread] ?? 0) + us;
+    addTimes(this.cpuUs, usage.cpuUs);
+    addTimes(this.stagesUs, usage.stagesUs);
     for (const name of ["records", "rounds", "blocks", "transactions"] as const)
       this[name] = Math.max(this[name], usage[name]);
     for (const name of ["messages", "bytes", "collectives"] as const) this[name] += usage[name];
@@ -88,4 +101,8 @@ export class MergedUsage {
   get cpuTotalUs(): number {
     return Object.values(this.cpuUs).reduce((sum, us) => sum + us, 0);
   }
+}
+
+function addTimes(sums: Record<string, number>, times: Usage["cpuUs"]): void {
+  for (const [name, us] of Object.entries(times)) sums[name] = (sums[name] ?? 0) + us;
 }

@@ -55,6 +55,7 @@ export async function measureJob(job: JobOptions): Promise<Measurement> {
     blockSize: String(blockTransactions),
     difficulty: String(DIFFICULTY),
     load: "ranks",
+    breakdown: true,
   });
   const { phases } = await onCores(cores, () => runLoad(plan));
   const { merged } = phases.at(-1)!;

@@ -36,6 +36,7 @@ export interface LoadPlan {
   readonly keep: boolean;
   readonly force: boolean;
   readonly load: "ranks" | "clients";
+  readonly breakdown: boolean;
   readonly output: Output;
   /** Status lines also on a terminal. */
   readonly status: boolean;
@@ -59,6 +60,7 @@ interface Flags {
   keep?: boolean;
   force?: boolean;
   load: "ranks" | "clients";
+  breakdown?: boolean;
   output?: Output;
 }
 
@@ -92,6 +94,7 @@ export function loadCommand(): Command {
         .choices(["ranks", "clients"])
         .default("ranks"),
     )
+    .option("--breakdown", "say where the time of the ranks' main threads goes")
     .addOption(new Option("--output <form>", "report on stdout").choices(["ycsb", "json", "table"]))
     .addHelpText("after", HELP);
 }
@@ -141,6 +144,7 @@ export async function planLoad(phase: string | undefined, flags: Flags): Promise
     keep: flags.keep ?? false,
     force: flags.force ?? false,
     load: flags.load,
+    breakdown: flags.breakdown ?? false,
     output: flags.output ?? workload.report,
     status: flags.s ?? false,
     label: flags.label ?? "",

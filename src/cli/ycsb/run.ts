@@ -137,6 +137,7 @@ class LoadRun {
     if (blockTransactions > 0) args.push("--block-transactions", String(blockTransactions));
     if (ledgerKey !== undefined) args.push("--ledger-key", ledgerKey);
     if (force) args.push("--force");
+    if (this.plan.breakdown) args.push("--breakdown");
     if (this.clients === undefined) args.push("--journal", this.journals);
     else args.push("--no-generate", "--sockets", this.clients.directory);
     return args;
