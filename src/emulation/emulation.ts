@@ -298,7 +298,7 @@ class Emulation {
     }
     const share = cohort.size / epoch.ranks;
     const effort = (options.model.cpu.transactionUs * transactions) / 2000;
-    const at = resources.compute(clock.now(), { transactions: effort * share });
+    const at = resources.computeBeside(clock.now(), { transactions: effort * share });
     for (const { round, order } of effect.rounds) {
       const own = order.some(({ rank }) => rank === member);
       if (own) this.settleOwn(cohort, round, at);

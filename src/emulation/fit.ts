@@ -1,7 +1,7 @@
 /**
- * Finds the costs that no single operation shows, from jobs of two sizes: what a round, a peer, a block
- * and a transaction take, by least squares over the processor time of busy jobs; and how long a record is
- * on its way to storage, from how much later than agreed it is final in calm ones.
+ * Finds the costs that no single operation shows, from jobs of two sizes: what a round, a proposal, a vote,
+ * a block and a transaction take, by least squares over the processor time of each stage in busy jobs; and
+ * how long a record is on its way to storage, from how much later than agreed it is final in calm ones.
  */
 import type { CostModel } from "./cost-model.ts";
 
@@ -15,14 +15,12 @@ export interface Figures {
   readonly finalMs: number;
 }
 
-/** Of one rank in one round, on average. */
+/** Of one rank in one round, on average; times are processor time. */
 export interface RoundWork {
-  /** Processor time of all threads. */
-  readonly cpuUs: number;
-  /** Of the thread that writes records. */
-  readonly writerUs: number;
-  /** Of the thread that calls MPI, which polls where it finds nothing else to do. */
-  readonly mpiUs: number;
+  /** By thread, as `workload/usage.ts` names them. */
+  readonly threadsUs: Readonly<Record<string, number>>;
+  /** Of the main thread by stage, as `rank/stage-clock.ts` names them. */
+  readonly stagesUs: Readonly<Record<string, number>>;
   /** Records, of all ranks together; several rounds may share one. */
   readonly records: number;
   /** Of all ranks together. */
@@ -43,8 +41,6 @@ export interface Measurement extends Figures {
   readonly busy: number;
 }
 
-/** Of what a proposal costs, a vote costs so much: it has no blocks, and its MAC covers less. */
-const VOTE_PART = 0.3;
 /** A proposal and a vote, both sent and received. */
 const MESSAGES_A_PEER = 4;
 /** An idle thread polls: what it spends so is no work. Jobs are busy from here on. */
@@ -57,7 +53,7 @@ const HAND_OVER_MS = { min: 0.001, max: 20, precision: 0.02 };
 
 export interface Fit {
   readonly model: CostModel;
-  /** Root of the mean square of predicted / measured - 1, over the processor time of busy jobs. */
+  /** Root of the mean square of what is not explained of the processor time of busy jobs, as a part. */
   readonly error: number;
 }
 
@@ -78,59 +74,113 @@ export async function fitCosts(
 function fitWork(start: CostModel, busy: readonly Measurement[]): Fit {
   let best: Fit | undefined;
   for (let crowding = 0; crowding <= CROWDING_MAX; crowding += CROWDING_STEP) {
-    const fit = fitLinear(start, busy, Number(crowding.toFixed(2)));
+    const fit = fitParts(start, busy, Number(crowding.toFixed(2)));
     if (best === undefined || fit.error < best.error) best = fit;
   }
   return best!;
 }
 
-function fitLinear(start: CostModel, busy: readonly Measurement[], crowding: number): Fit {
-  const factors = busy.map(({ ranks, cores }) => {
-    return 1 + crowding * Math.log2(Math.max(1, ranks / cores));
-  });
-  // The thread that writes records is fitted by itself: with two sizes only, what one rank does for
-  // all and what each does for its peers would be told apart by nothing else.
-  const writer = solve(
-    busy.map(({ ranks, work }, i) => ({
-      amounts: [1, work.records / ranks].map((amount) => amount * factors[i]),
-      us: work.writerUs,
-      ofUs: work.cpuUs,
-    })),
-  );
-  const rest = solve(
-    busy.map(({ ranks, difficulty, work }, i) => {
-      const { blocks, transactions } = work;
-      const messages = MESSAGES_A_PEER * (ranks - 1) * start.cpu.messageUs;
-      const puzzle = (blocks / ranks) * 2 ** difficulty * start.cpu.hashUs;
-      return {
-        amounts: [1, ranks - 1, blocks, transactions, transactions / ranks].map(
-          (amount) => amount * factors[i],
-        ),
-        us: Math.max(0, work.cpuUs - work.writerUs - (messages + puzzle) * factors[i]),
-        ofUs: work.cpuUs,
-      };
-    }),
-  );
-  const [writerUs, recordUs] = writer.costs;
-  const [othersUs, peerUs, blockUs, transactionUs, ownTransactionUs] = rest.costs;
-  const proposalUs = peerUs / (1 + VOTE_PART);
-  const found = {
-    ...{ roundUs: writerUs + othersUs, proposalUs, voteUs: VOTE_PART * proposalUs },
-    ...{ blockUs, transactionUs, ownTransactionUs, recordUs, crowding },
-  };
-  const rounded = Object.entries(found).map(([name, us]) => [name, Number(us.toPrecision(4))]);
-  const cpu = { ...start.cpu, ...Object.fromEntries(rounded) };
-  const squares = busy.map((_, i) => (writer.off[i] + rest.off[i]) ** 2);
-  const error = Math.sqrt(squares.reduce((sum, square) => sum + square, 0) / squares.length);
-  return { model: { ...start, cpu }, error };
+type Amounts = Readonly<Record<string, number>>;
+
+/** A part of what a rank does, and what it grows with. */
+interface Part {
+  us(job: Measurement): number;
+  by(job: Measurement): Amounts;
+  /** The engine compiles and collects for it, on threads of its own. */
+  readonly byMain: boolean;
+  /** Jobs that say nothing about it. */
+  skips?(job: Measurement): boolean;
 }
 
-/** What explains `us` best, where a job's error counts by its part of `ofUs`; and these parts. */
-function solve(jobs: readonly { amounts: number[]; us: number; ofUs: number }[]) {
-  const rows = jobs.map(({ amounts, ofUs }) => amounts.map((amount) => amount / ofUs));
-  const target = jobs.map(({ us, ofUs }) => us / ofUs);
-  const costs = nonNegativeLeastSquares(rows, target);
-  return { costs, off: rows.map((row, i) => dot(row, costs) - target[i]) };
+const stage = ({ work }: Measurement, name: string) => work.stagesUs[name] ?? 0;
+const thread = ({ work }: Measurement, name: string) => work.threadsUs[name] ?? 0;
+const own = ({ work, ranks }: Measurement) => work.transactions / ranks;
+const sumOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
+const spentBy = ({ work }: Measurement) => sumOf(Object.values(work.threadsUs));
+
+function partsOf({ cpu }: CostModel): Part[] {
+  const puzzle = ({ work, ranks, difficulty }: Measurement) =>
+    (work.blocks / ranks) * 2 ** difficulty * cpu.hashUs;
+  return [
+    {
+      byMain: true,
+      us: (job) => stage(job, "proposals"),
+      by: ({ ranks, work }) => ({
+        proposalUs: ranks - 1,
+        blockUs: work.blocks * (1 - 1 / ranks),
+        transactionUs: work.transactions * (1 - 1 / ranks),
+      }),
+    },
+    {
+      byMain: true,
+      us: (job) => stage(job, "votes"),
+      by: ({ ranks }) => ({ roundUs: 1, voteUs: ranks - 1 }),
+    },
+    {
+      byMain: true,
+      us: (job) => stage(job, "execution"),
+      by: ({ work }) => ({ roundUs: 1, blockUs: work.blocks, transactionUs: work.transactions }),
+    },
+    {
+      byMain: true,
+      us: (job) => Math.max(0, stage(job, "building") - puzzle(job)),
+      by: (job) => ({ roundUs: 1, ownTransactionUs: own(job) }),
+    },
+    {
+      byMain: true,
+      us: (job) => stage(job, "messages") + stage(job, "records"),
+      by: () => ({ roundUs: 1 }),
+    },
+    {
+      // Receipts, intake, the load itself, turns of the event loop.
+      byMain: true,
+      us: (job) => Math.max(0, thread(job, "main") - sumOf(Object.values(job.work.stagesUs))),
+      by: (job) => ({ roundUs: 1, ownTransactionUs: own(job) }),
+    },
+    {
+      byMain: false,
+      us: (job) => thread(job, "writer"),
+      by: ({ work, ranks }) => ({ roundUs: 1, recordUs: work.records / ranks }),
+    },
+    {
+      // It polls while a core is free; what it does where none is, is work.
+      byMain: false,
+      us: (job) => thread(job, "mpi"),
+      by: ({ ranks }) => ({ roundUs: 1, messageUs: MESSAGES_A_PEER * (ranks - 1) }),
+      skips: ({ cores }) => cores > 1,
+    },
+  ];
+}
+
+/** Each part by itself: what it grows with explains it as well as can be; the sums are the model's. */
+function fitParts(start: CostModel, busy: readonly Measurement[], crowding: number): Fit {
+  const engine = sumOf(busy.map((job) => thread(job, "engine")));
+  const byMainFactor = 1 + engine / sumOf(busy.map((job) => thread(job, "main")));
+  const costs: Record<string, number> = {};
+  const unexplained = busy.map(() => 0);
+  for (const part of partsOf(start)) {
+    const jobs = busy.filter((job) => part.skips?.(job) !== true);
+    if (jobs.length === 0) continue;
+    const names = Object.keys(part.by(jobs[0]));
+    // Each row is a part of what its job spent: errors count by their ratio.
+    const rows = jobs.map((job) => {
+      const crowded = 1 + crowding * Math.log2(Math.max(1, job.ranks / job.cores));
+      const amounts = part.by(job);
+      return names.map((name) => (amounts[name] * crowded) / spentBy(job));
+    });
+    const target = jobs.map((job) => part.us(job) / spentBy(job));
+    const found = nonNegativeLeastSquares(rows, target);
+    const factor = part.byMain ? byMainFactor : 1;
+    for (const [i, name] of names.entries()) costs[name] = (costs[name] ?? 0) + factor * found[i];
+    for (const [i, job] of jobs.entries())
+      unexplained[busy.indexOf(job)] += dot(rows[i], found) - target[i];
+  }
+  const rounded = Object.entries({ ...costs, crowding }).map(([name, value]) => [
+    name,
+    Number(value.toPrecision(4)),
+  ]);
+  const error = Math.sqrt(sumOf(unexplained.map((part) => part ** 2)) / busy.length);
+  return { model: { ...start, cpu: { ...start.cpu, ...Object.fromEntries(rounded) } }, error };
 }
 
 const dot = (a: readonly number[], b: readonly number[]) =>

@@ -69,6 +69,17 @@ export class Resources {
     return Math.max(this.coresFreeAt, start + Math.max(all, slowest ?? 0));
   }
 
+  /**
+   * As `compute`, of little work that comes while the cores are at something else: each thread gets its
+   * turn, so it shares them with what is under way instead of waiting for all of it.
+   */
+  computeBeside(now: number, mean: Effort): number {
+    const isBusy = this.coresFreeAt > now;
+    const before = this.coresFreeAt;
+    const alone = this.compute(now, mean) - Math.max(now, before);
+    return Math.min(this.coresFreeAt, now + (isBusy ? 2 : 1) * alone);
+  }
+
   /** As `compute`, but of one rank alone: the others go on meanwhile. */
   computeAlone(now: number, work: Work, ms: number, ranks: number): number {
     this.busyMs[work] += ms / ranks;

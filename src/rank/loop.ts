@@ -44,7 +44,7 @@ import { Propagation } from "./propagation.ts";
 import { Repairing } from "./repairing.ts";
 import type { Identity, Roster } from "./roster.ts";
 import type { Session } from "./session.ts";
-import { NO_STAGES, type Stage, type StageClock } from "./stage-clock.ts";
+import { NO_STAGES, type StageClock, timedHandler } from "./stage-clock.ts";
 import type { Validation } from "./validation.ts";
 
 /** A misdeed, unless the next epoch explains it. */
@@ -207,21 +207,14 @@ export class RankLoop {
 
   private listen(): void {
     const { transport, events } = this.parts;
-    transport.handler = {
+    transport.handler = timedHandler(this.shared.stages, {
       onMessages: (batch) => this.onMessages(batch),
-      onAllgather: (lane, parts) => this.gathered(lane, parts),
+      onAllgather: (lane, parts) => this.epoch?.reception.gathered(lane, parts),
       onError: (error) => {
         if (error.code === "COLLECTIVE_DEADLINE") this.laneLost();
         events.onAlert({ code: error.code, message: error.message });
       },
-    };
-  }
-
-  private gathered(lane: number, parts: readonly Uint8Array[]): void {
-    const { stages } = this.shared;
-    stages.enter("votes");
-    this.epoch?.reception.gathered(lane, parts);
-    stages.leave();
+    });
   }
 
   private laneLost(): void {
@@ -502,22 +495,14 @@ export class RankLoop {
     this.cancelTimer = this.shared.clock.schedule(at, () => {
       this.timerAt = Number.POSITIVE_INFINITY;
       this.cancelTimer = undefined;
-      this.shared.stages.enter("timers");
       this.take({ type: "tick" });
-      this.shared.stages.leave();
     });
   }
 
   // Transport.
 
   private onMessages(batch: Messages): void {
-    const { stages } = this.shared;
-    for (let i = 0; i < batch.count; i++) {
-      const bytes = batch.bytes(i);
-      stages.enter(stageOf(bytes[0]));
-      this.onMessage(batch.from(i), bytes);
-      stages.leave();
-    }
+    for (let i = 0; i < batch.count; i++) this.onMessage(batch.from(i), batch.bytes(i));
   }
 
   private onMessage(from: number, bytes: Uint8Array): void {
@@ -602,9 +587,4 @@ export class RankLoop {
     this.epoch?.monitoring.stop();
     this.parts.watch.close();
   }
-}
-
-function stageOf(type: number): Stage {
-  if (type === MESSAGE.proposal) return "proposals";
-  return type === MESSAGE.vote ? "votes" : "messages";
 }

@@ -29,18 +29,10 @@ import { Lanes } from "./lanes.ts";
 import { encodeSealAnswer, encodeSealPull } from "./membership-messages.ts";
 import { Recording } from "./recording.ts";
 import { statementOf } from "./signing.ts";
-import type { Stage } from "./stage-clock.ts";
+import { EFFECT_STAGES } from "./stage-clock.ts";
 import { Validation } from "./validation.ts";
 
 const location = createBlockLocation();
-/** What it takes to do these counts as a stage of its own; all else belongs to what it came of. */
-const STAGE_OF: Partial<Record<Effect["type"], Stage>> = {
-  mine: "building",
-  propose: "building",
-  link: "records",
-  read: "records",
-  finalize: "execution",
-};
 const RETRY_DELAY_MAX_MS = 1000;
 /** Remembered at once; then all are forgotten. */
 const BODIES_SENT_MAX = 4096;
@@ -74,7 +66,7 @@ export class Performer {
   }
 
   perform(effect: Effect): void {
-    const stage = STAGE_OF[effect.type];
+    const stage = EFFECT_STAGES[effect.type];
     if (stage === undefined) return this.act(effect);
     const { stages } = this.rank;
     stages.enter(stage);

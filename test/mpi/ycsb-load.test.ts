@@ -131,6 +131,32 @@ describe("a load inside the ranks", () => {
   );
 
   test(
+    "a warm-up has figures of its own, and the run says what it cost",
+    async () => {
+      const warm = ["-p", "baash.warmup=0.5", "--breakdown", "-P", "workloadd"];
+      const { phases, proof } = await loadJson("-n", "2", ...SMALL, ...warm);
+      expect(Object.keys(phases)).toEqual(["load", "warmup", "run"]);
+      // What the warm-up has inserted the run does not insert again.
+      const inserted = (phase: string) => figure(phases[phase], "INSERT", "Return=OK") ?? 0;
+      const all = inserted("load") + inserted("warmup") + inserted("run");
+      expect(inserted("warmup")).toBeGreaterThan(0);
+      expect(proof.ledger.storedRecords).toBe(all);
+      const usage = (name: string) => figure(phases.run, "USAGE", name) ?? 0;
+      const transactions = figure(phases.run, "OVERALL", "Transactions")!;
+      expect(usage("Rounds")).toBeGreaterThan(0);
+      expect(usage("Rounds")).toBeLessThanOrEqual(transactions);
+      const main = usage("CPU-main(us/round/rank)");
+      expect(usage("CPU(us/round/rank)")).toBeGreaterThan(main);
+      const stages = ["proposals", "votes", "building", "execution"];
+      const timed = stages.map((stage) => usage(`CPU-main-${stage}(us/round/rank)`));
+      expect(Math.min(...timed)).toBeGreaterThan(0);
+      expect(timed.reduce((sum, us) => sum + us, 0)).toBeLessThan(main);
+      expect(usage("Messages(/round/rank)")).toBeGreaterThan(0);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     "SIGTERM ends the load early; what was accepted is final, reported and verified",
     async () => {
       const endless = ["-p", "operationcount=0", "-p", "maxexecutiontime=600"];

@@ -69,7 +69,13 @@ export function startModel(measured: {
     },
     cpu: {
       ...{ roundUs: 400, messageUs: short(messageUs), byteNs: short(byteNs) },
-      ...{ crowding: 0.1, proposalUs: 40, voteUs: 12, blockUs: 2, hashUs: short(hashUs) },
+      ...{
+        crowding: 0.1,
+        proposalUs: 40,
+        voteUs: 12,
+        blockUs: 2,
+        hashUs: short(hashUs),
+      },
       ...{ ownTransactionUs: 10, transactionUs: 3, recordUs: 300 },
     },
     storage: {

@@ -29,7 +29,7 @@ const ROWS: readonly Row[] = [
   ...([[2, 2, 50, 4] as const, [2, 2, 3200, 4] as const, [2, 2, 1600, 1] as const] as const),
   ...([[2, 1, 3200, 4] as const, [2, 1, 800, 1] as const] as const),
   ...([[4, 2, 50, 4] as const, [4, 2, 1600, 4] as const, [4, 2, 6400, 4] as const] as const),
-  ...([[4, 2, 800, 1] as const, [4, 2, 3200, 1] as const] as const),
+  ...([[4, 2, 800, 1] as const, [4, 2, 3200, 1] as const, [4, 2, 25_600, 4] as const] as const),
   ...([[4, 1, 800, 4] as const, [4, 1, 3200, 4] as const, [4, 1, 800, 1] as const] as const),
 ];
 export const CALIBRATION_JOBS: readonly Omit<JobOptions, "seconds">[] = ROWS.map(
@@ -60,6 +60,10 @@ export async function measureJob(job: JobOptions): Promise<Measurement> {
   const { phases } = await onCores(cores, () => runLoad(plan));
   const { merged } = phases.at(-1)!;
   const { usage, durationMs, counters } = merged;
+  const ofRound = (times: Record<string, number>) =>
+    Object.fromEntries(
+      Object.entries(times).map(([name, us]) => [name, us / usage.ranks / usage.rounds]),
+    );
   const ms = (level: string) => (merged.allAt(level)?.getValueAtPercentile(50) ?? 0) / 1000;
   return {
     ...{ ranks, cores, load, blockTransactions, difficulty: DIFFICULTY },
@@ -68,9 +72,8 @@ export async function measureJob(job: JobOptions): Promise<Measurement> {
     agreedMs: ms("agreed"),
     finalMs: ms("final"),
     work: {
-      cpuUs: usage.cpuTotalUs / usage.ranks / usage.rounds,
-      writerUs: (usage.cpuUs.writer ?? 0) / usage.ranks / usage.rounds,
-      mpiUs: (usage.cpuUs.mpi ?? 0) / usage.ranks / usage.rounds,
+      threadsUs: ofRound(usage.cpuUs),
+      stagesUs: ofRound(usage.stagesUs),
       records: usage.records / usage.rounds,
       blocks: usage.blocks / usage.rounds,
       transactions: usage.transactions / usage.rounds,

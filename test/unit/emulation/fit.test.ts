@@ -11,8 +11,12 @@ import {
 import { REFERENCE, referenceText } from "../../support/emulation-options.ts";
 
 const DIFFICULTY = 8;
-/** Of each rank's thread that writes records, in each round. */
+/** Of `roundUs`: voting as such, the thread that writes records, the one that calls MPI. */
+const VOTING_US = 30;
 const WRITER_US = 40;
+const MPI_US = 35;
+/** Of `blockUs`: checking; the rest is execution. */
+const CHECK_US = 7;
 const reference = parseCostModel(referenceText, REFERENCE);
 const cpu = {
   crowding: 0.14,
@@ -41,16 +45,31 @@ function workOf(
   job: { ranks: number; cores: number; blocks: number; transactions: number },
 ) {
   const { ranks, cores, blocks, transactions } = job;
+  const others = 1 - 1 / ranks;
   const crowded = 1 + cpu.crowding * Math.log2(Math.max(1, ranks / cores));
-  const peer = cpu.proposalUs + cpu.voteUs + 4 * cpu.messageUs;
   const puzzle = (blocks / ranks) * 2 ** DIFFICULTY * cpu.hashUs;
-  const own = (transactions / ranks) * cpu.ownTransactionUs;
-  const all = blocks * cpu.blockUs + transactions * cpu.transactionUs;
-  const writerUs = crowded * (WRITER_US + cpu.recordUs / ranks);
-  const rest = cpu.roundUs - WRITER_US + (ranks - 1) * peer + puzzle + own + all;
-  const mpiUs = crowded * (WRITER_US + 4 * (ranks - 1) * cpu.messageUs);
-  return { cpuUs: writerUs + crowded * rest, writerUs, mpiUs, records: 1, blocks, transactions };
+  const stages = {
+    proposals:
+      cpu.proposalUs * (ranks - 1) +
+      others * (blocks * CHECK_US + transactions * cpu.transactionUs),
+    votes: VOTING_US + cpu.voteUs * (ranks - 1),
+    execution: blocks * (cpu.blockUs - CHECK_US),
+    building: puzzle / crowded + cpu.ownTransactionUs * (transactions / ranks),
+    messages: cpu.roundUs - VOTING_US - WRITER_US - MPI_US,
+  };
+  const times = (us: Record<string, number>) =>
+    Object.fromEntries(Object.entries(us).map(([name, each]) => [name, crowded * each]));
+  const stagesUs = times(stages);
+  const main = Object.values(stagesUs).reduce((sum, us) => sum + us, 0);
+  const writer = crowded * (WRITER_US + cpu.recordUs / ranks);
+  const mpi = crowded * (MPI_US + 4 * (ranks - 1) * cpu.messageUs);
+  const polls = cores > 1 ? 150 : 0;
+  const threadsUs = { main, writer, mpi: mpi + polls, engine: 0 };
+  return { threadsUs, stagesUs, records: 1, blocks, transactions };
 }
+
+const spentBy = ({ threadsUs }: { threadsUs: Record<string, number> }) =>
+  Object.values(threadsUs).reduce((sum, us) => sum + us, 0);
 
 function jobs(noise: (us: number) => number): Measurement[] {
   const made: Measurement[] = [];
@@ -61,7 +80,13 @@ function jobs(noise: (us: number) => number): Measurement[] {
           const transactions = blocks * blockTransactions;
           const load = (transactions * 200) / ranks;
           const exact = workOf(truth, { ranks, cores, blocks, transactions });
-          const work = { ...exact, cpuUs: noise(exact.cpuUs) };
+          const noisy = (times: Record<string, number>) =>
+            Object.fromEntries(Object.entries(times).map(([name, us]) => [name, noise(us)]));
+          const work = {
+            ...exact,
+            threadsUs: { ...exact.threadsUs, writer: noise(exact.threadsUs.writer) },
+            stagesUs: noisy(exact.stagesUs),
+          };
           const what = { ranks, cores, load, blockTransactions, difficulty: DIFFICULTY };
           made.push({ ...what, ...figures(truth, what), work, busy: 0.97 });
         }
@@ -86,7 +111,7 @@ describe("a fit at 2 and 4 ranks", () => {
     const { model } = await fit(jobs((us) => us * (0.95 + 0.1 * random.nextFloat())));
     for (const ranks of [8, 16, 32]) {
       const job = { ranks, cores: 2, blocks: ranks, transactions: 2 * ranks };
-      const [spent, right] = [model, truth].map((each) => workOf(each, job).cpuUs);
+      const [spent, right] = [model, truth].map((each) => spentBy(workOf(each, job)));
       expect(Math.abs(spent / right - 1)).toBeLessThan(0.2);
     }
   });
@@ -96,7 +121,7 @@ describe("a fit at 2 and 4 ranks", () => {
     const idle = busy.map((one) => ({
       ...one,
       busy: 0.3,
-      work: { ...one.work, cpuUs: 3 * one.work.cpuUs },
+      work: { ...one.work, threadsUs: { ...one.work.threadsUs, mpi: 3000 } },
     }));
     const { model } = await fit([...busy, ...idle]);
     expect(Math.abs(model.cpu.roundUs / truth.cpu.roundUs - 1)).toBeLessThan(0.03);

@@ -78,10 +78,15 @@ describe("resources", () => {
     const shared = new Resources(model, { ranks: 8, ranksPerNode: 8, coresPerNode: 2 });
     expect(own.compute(0, { round: 1 })).toBe(1);
     // Two doublings of the ranks on a core.
-    expect(shared.compute(0, { round: 1 })).toBeCloseTo(4 * (1 + 2 * model.cpu.crowding), 9);
+    const took = 4 * (1 + 2 * model.cpu.crowding);
+    expect(shared.compute(0, { round: 1 })).toBeCloseTo(took, 9);
     // What is asked for while they are busy comes after that.
-    expect(shared.compute(1, { round: 1 })).toBe(8);
-    expect(shared.utilization(8).cores).toBe(1);
+    expect(shared.compute(1, { round: 1 })).toBeCloseTo(2 * took, 9);
+    // A little of something else gets its turn meanwhile, and the rest waits for as much longer.
+    expect(shared.computeBeside(2, { round: 0.1 })).toBeCloseTo(2 + 0.2 * took, 9);
+    expect(shared.compute(2, { round: 1 })).toBeCloseTo(3.1 * took, 9);
+    expect(shared.utilization(3.1 * took).cores).toBeCloseTo(1, 9);
+    expect(own.computeBeside(10, { round: 0.1 })).toBeCloseTo(10.1, 9);
   });
 
   test("records are synced one after the other", () => {
