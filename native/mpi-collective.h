@@ -14,10 +14,19 @@ inline void Engine::startCollective(Command& command) {
   Lane& lane = lanes_[index];
   // The event that tells JavaScript of the poisoning is on its way and answers this call as well.
   if (lane.poisoned) return;
-  Collective collective{command.id, command.deadlineMs};
+  Collective collective;
+  collective.id = command.id;
+  collective.deadlineMs = command.deadlineMs;
   try {
     switch (command.kind) {
       case Command::Kind::Allgather:
+        if (gathersByDoubling(lane, command.count)) {
+          const int tag = static_cast<int>(lane.gathers++ % tagMax_);
+          collective.gather = std::make_shared<Gather>(lane.communicator, tag, command.sendBytes,
+                                                       command.receiveBytes, command.count);
+          gathers_.insert(collective.gather);
+          break;
+        }
         CHECK(MPI_Iallgather(command.sendBytes, command.count, MPI_BYTE, command.receiveBytes,
                              command.count, MPI_BYTE, lane.communicator, &collective.request));
         break;
@@ -38,15 +47,38 @@ inline void Engine::startCollective(Command& command) {
   collectivesPending_++;
 }
 
+// Few members are told faster one by one: a chain of messages is as long as its slowest links.
+inline bool Engine::gathersByDoubling(const Lane& lane, int bytes) const {
+  int ranks = 0;
+  CHECK(MPI_Comm_size(lane.communicator, &ranks));
+  return ranks >= options_.doublingFrom && Gather::fits(ranks, bytes);
+}
+
+inline bool Engine::isDone(Collective& collective) {
+  if (collective.done) return true;
+  int done = 0;
+  if (collective.gather == nullptr) {
+    CHECK(MPI_Test(&collective.request, &done, MPI_STATUS_IGNORE));
+  } else if (collective.gather->advance()) {
+    done = 1;
+    gathers_.erase(collective.gather);
+  }
+  collective.done = done != 0;
+  return collective.done;
+}
+
 inline bool Engine::testLanes() {
   bool worked = false;
   for (size_t i = 0; i < lanes_.size(); i++) {
     Lane& lane = lanes_[i];
     while (!lane.poisoned && !lane.queue.empty()) {
       Collective& front = lane.queue.front();
-      int done = 0;
+      bool done = false;
       try {
-        CHECK(MPI_Test(&front.request, &done, MPI_STATUS_IGNORE));
+        done = isDone(front);
+        // Others wait for this rank's steps of later calls as well.
+        for (Collective& later : lane.queue)
+          if (later.gather != nullptr) isDone(later);
       } catch (const MpiError& error) {
         poison(static_cast<int>(i), error);
         break;

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "mpi-arena.h"
 #include "mpi-backoff.h"
 #include "mpi-error.h"
+#include "mpi-gather.h"
 #include "mpi-operation.h"
 
 namespace baash {
@@ -94,7 +96,8 @@ class Engine {
     uint8_t* arena = nullptr;
     size_t arenaBytes = 0;
     size_t messageBytesMax = 0;
-    int ranksOnHost = 0;  // 0: ask MPI
+    int ranksOnHost = 0;   // 0: ask MPI
+    int doublingFrom = 0;  // lanes of so many members gather by doubling
     std::function<void()> notify;
   };
 
@@ -118,12 +121,14 @@ class Engine {
 
  private:
   struct Collective {
-    double id, deadlineMs;
+    double id = 0, deadlineMs = 0;
     bool done = false;
     MPI_Request request = MPI_REQUEST_NULL;
+    std::shared_ptr<Gather> gather;  // instead of a request
   };
   struct Lane {
     MPI_Comm communicator = MPI_COMM_NULL;
+    uint64_t gathers = 0;
     std::deque<Collective> queue;
     bool poisoned = false;
   };
@@ -202,6 +207,8 @@ class Engine {
   void deliver(Peer& peer);
   // mpi-collective.h
   void startCollective(Command& command);
+  bool gathersByDoubling(const Lane& lane, int bytes) const;
+  bool isDone(Collective& collective);
   bool testLanes();
   void poison(int lane, const MpiError& error);
   // mpi-mesh.h
@@ -252,6 +259,8 @@ class Engine {
   size_t directoryTried_ = 0;   // how many it knew when operations were last tried
   Place place_;
   int tagMax_ = 32767;
+  // Under way, those of lost lanes for ever: MPI may still write to them.
+  std::set<std::shared_ptr<Gather>> gathers_;
   std::vector<Lane> lanes_;  // the last one is the control lane: barrier and allreduce
   std::vector<std::unique_ptr<Peer>> peers_;  // by process number; nullptr: never met
   struct Burial {

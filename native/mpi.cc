@@ -124,7 +124,7 @@ void drain(Napi::Env env, Napi::Function) {
 }
 
 // open(lanes, messageBytesMax, ranksOnHost, arena, descriptors: Int32Array of triples, onMessages,
-// onEvent, onReachable)
+// onEvent, onReachable, doublingFrom)
 Napi::Value open(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (addon != nullptr) throw Napi::Error::New(env, "MPI can be opened once in a process");
@@ -132,6 +132,7 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   options.lanes = static_cast<int>(numberAt(info, 0, 0, 64));
   options.messageBytesMax = static_cast<size_t>(numberAt(info, 1, 1, 0x7fffffff));
   options.ranksOnHost = static_cast<int>(numberAt(info, 2, 0, 1e6));
+  options.doublingFrom = static_cast<int>(numberAt(info, 8, 1, 1e9));
   Napi::Uint8Array arena = bytesAt(info, 3);
   const Napi::Int32Array descriptors = info[4].As<Napi::Int32Array>();
   options.arena = arena.Data();

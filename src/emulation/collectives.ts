@@ -12,7 +12,7 @@ export type AllgatherAlgorithm =
 
 /**
  * Which algorithm: `linear` is MPI_Iallgather of Open MPI 4.1 (libnbc), a message to every other
- * rank; `logarithmic` the best that needs log2 N messages; `tuned` what the blocking MPI_Allgather of
+ * rank; `logarithmic` that of log2 N messages (ours, from 65 members on, is Bruck's: native/mpi-gather.h); `tuned` what the blocking MPI_Allgather of
  * Open MPI picks by its fixed rules (coll/tuned), which goes by rings where there is much to move.
  */
 export type AllgatherChoice = "linear" | "logarithmic" | "tuned";

@@ -1,9 +1,9 @@
 /**
  * How rounds, proposals, votes and the word of a record reach all members, and what that costs one
  * rank. `direct`: proposals and DECIDED go point-to-point to everybody, votes by the library's
- * nonblocking all-gather: N - 1 messages each. `gathered`: rounds are rung and records announced
- * along a binomial tree, proposals and votes go by all-gathers of log2 N messages; proposals are
- * padded to an agreed slot, and a larger one goes point-to-point as well. Pure.
+ * nonblocking all-gather: N - 1 messages each. `gathered`, in epochs of 65 members and more: rounds are
+ * rung and records told on to the members 1, 2, 4, … places on, proposals and votes go by all-gathers of
+ * log2 N messages; proposals are padded to an agreed slot, and a larger one goes point-to-point. Pure.
  */
 import { type AllgatherChoice, allgatherCost } from "./collectives.ts";
 
@@ -63,11 +63,10 @@ function oneToEvery(ranks: number, bytes: number): Traffic {
   return { messages: share, bytes: share * bytes, steps, busiest: ranks - 1 };
 }
 
-/** Who was told tells on: each rank hears of it once, after log2 N messages at most. */
-function alongTree(ranks: number, bytes: number): Traffic {
-  const share = (ranks - 1) / ranks;
+/** Who was told tells the ranks 1, 2, 4, … places on: all hear of it after log2 N messages at most. */
+function byPlaces(ranks: number, bytes: number): Traffic {
   const steps = Math.ceil(Math.log2(ranks));
-  return { messages: share, bytes: share * bytes, steps, busiest: steps };
+  return { messages: steps, bytes: steps * bytes, steps, busiest: steps };
 }
 
 export const DIRECT: Dissemination = {
@@ -81,7 +80,7 @@ export const DIRECT: Dissemination = {
 
 export const GATHERED: Dissemination = {
   name: "gathered",
-  ring: (ranks) => alongTree(ranks, RING_BYTES),
+  ring: (ranks) => byPlaces(ranks, RING_BYTES),
   proposals(ranks, { bytes, slotBytes, larger }) {
     const gathered = gather("logarithmic", ranks, slotBytes);
     if (larger === 0) return gathered;
@@ -94,7 +93,7 @@ export const GATHERED: Dissemination = {
     };
   },
   votes: (ranks, voteBytes) => gather("logarithmic", ranks, voteBytes),
-  announcement: alongTree,
+  announcement: byPlaces,
 };
 
 export function disseminationFor(ranks: number, asked: "auto" | "direct" | "gathered") {

@@ -140,7 +140,7 @@ export class Draining {
         const { slot, firstRound, lastRound } = draft;
         const hash = toHex(result.hash);
         const prevHash = chain.hash;
-        performer.announce({
+        performer.announcing.decided({
           slot,
           hash,
           kind: "SEAL",

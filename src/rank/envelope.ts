@@ -47,6 +47,8 @@ export const MESSAGE = {
   evidence: 19,
   /** A round is open: passed on, where proposals are gathered and tell nobody. */
   ring: 21,
+  /** DECIDED, passed on by who has only heard it. */
+  hearsay: 22,
   /** Not authenticated by the epoch's key, as its sender is not in it: a card, and the answer. */
   hello: 14,
   welcome: 15,

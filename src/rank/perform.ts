@@ -15,15 +15,9 @@ import type {
 import { createBlockLocation, locateBlock } from "../ledger/block.ts";
 import { blocksRoot, encodeProposalHeader, proposalHash } from "../ledger/proposal.ts";
 import { NONE } from "../queue/keyed-fifo.ts";
+import { Announcing } from "./announcing.ts";
 import type { RankContext } from "./context.ts";
-import {
-  encodeDecided,
-  encodePull,
-  encodeRing,
-  encodeVote,
-  MESSAGE,
-  PROPOSAL_HEADER_AT,
-} from "./envelope.ts";
+import { encodeDecided, encodePull, encodeVote, MESSAGE, PROPOSAL_HEADER_AT } from "./envelope.ts";
 import { Execution } from "./execution.ts";
 import { Lanes } from "./lanes.ts";
 import { encodeSealAnswer, encodeSealPull } from "./membership-messages.ts";
@@ -42,6 +36,7 @@ export class Performer {
   readonly validation: Validation;
   readonly execution: Execution;
   readonly lanes: Lanes;
+  readonly announcing: Announcing;
   private readonly recording: Recording;
   private building = 0;
   private retryDelayMs = 0;
@@ -49,6 +44,10 @@ export class Performer {
   constructor(rank: RankContext) {
     this.rank = rank;
     this.lanes = new Lanes(rank, (to, type, body) => this.send(to, type, body));
+    this.announcing = new Announcing(rank, {
+      gathers: (round) => this.lanes.gathers(round),
+      send: (to, type, body) => this.send(to, type, body),
+    });
     this.validation = new Validation(rank, (from, pull) => this.pull([from], pull));
     this.execution = new Execution(rank, (held) => this.validation.ensureChecked(held));
     this.recording = new Recording(rank);
@@ -95,8 +94,8 @@ export class Performer {
       case "discard":
         return this.discard(effect.round, effect.name);
       case "send-decided": {
-        const to = effect.to === "all" ? this.rank.session.others : [effect.to];
-        return this.send(to, MESSAGE.decided, encodeDecided(effect.decided));
+        if (effect.to === "all") return this.announcing.decided(effect.decided);
+        return this.send([effect.to], MESSAGE.decided, encodeDecided(effect.decided));
       }
       case "agreed":
         return this.agreed(effect.round, effect.name);
@@ -140,7 +139,7 @@ export class Performer {
 
   private mine(round: number): void {
     const { chain, session, settings, clock } = this.rank;
-    this.ring(round);
+    this.announcing.opened(round);
     this.building++;
     this.rank.build({
       setting: {
@@ -266,18 +265,6 @@ export class Performer {
     this.proposeAgain(this.lanes.suspects(ranks.length > 0));
   }
 
-  /**
-   * Tells 2^k members on for each k, who do likewise when they open it: everybody hears of the round
-   * within ⌈log2 N⌉ steps, by several ways.
-   */
-  private ring(round: number): void {
-    const { self, ranks } = this.rank.session;
-    if (!this.lanes.gathers(round)) return;
-    const to: number[] = [];
-    for (let distance = 1; distance < ranks; distance *= 2) to.push((self + distance) % ranks);
-    this.send(to, MESSAGE.ring, encodeRing(round));
-  }
-
   private sendBody(to: number, round: number, name: ProposalName): void {
     const held = this.rank.proposals.get(round, name.rank, name.hash);
     const process = this.rank.session.process(to);
@@ -391,10 +378,5 @@ export class Performer {
   /** A member's DECIDED, before the core hears of it. */
   decided({ slot, hash }: Decided, from: number): void {
     this.recording.heardOf(slot, hash, from);
-  }
-
-  /** Announces a record that was appended outside of the rounds. */
-  announce(decided: Decided): void {
-    this.send(this.rank.session.others, MESSAGE.decided, encodeDecided(decided));
   }
 }

@@ -135,10 +135,12 @@ export class Reception {
         if (round !== undefined) emit({ type: "ring", round });
         return round !== undefined;
       }
-      case MESSAGE.decided: {
+      case MESSAGE.decided:
+      case MESSAGE.hearsay: {
         const decided = decodeDecided(body);
         if (decided === undefined) return false;
-        this.performer.decided(decided, from);
+        if (type === MESSAGE.decided) this.performer.decided(decided, from);
+        this.performer.announcing.heard(decided);
         if (signing === undefined) emit({ type: "decided", decided });
         else this.hints.hint(from, decided.slot);
         return true;

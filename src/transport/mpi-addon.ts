@@ -51,6 +51,7 @@ export interface MpiAddon {
     onMessages: (count: number) => void,
     onEvent: OnEvent,
     onReachable: OnReachable,
+    doublingFrom: number,
   ): void;
   facts(): Facts;
   start(): void;

@@ -28,6 +28,8 @@ export interface MpiTransportOptions {
   readonly messageBytesMax: number;
   /** Ranks that share the cores here; asked of MPI if absent. Decides whether to poll hot. */
   readonly ranksPerHost?: number;
+  /** Lanes of so many members gather in ⌈log2 N⌉ messages a rank; smaller ones as MPI does it. */
+  readonly doublingFrom?: number;
   /** Messages up to this length are copied when sent, longer ones kept by reference. */
   readonly copyBytesMax?: number;
   /** Which built addon to load: "openmpi" or "mpich"; by the launcher's environment if absent. */
@@ -43,6 +45,8 @@ interface Operation<Result> {
   reject(error: BaashError): void;
 }
 
+/** Up to here, one message to each other member comes sooner than a chain of log2 N. */
+const DOUBLING_FROM = 65;
 /** Messages handed over in one call of the addon; more come in a further call at once. */
 const DESCRIPTORS_MAX = 1024;
 /** A copy of 64 KiB takes about 10 µs; a reference costs a few calls across the boundary. */
@@ -133,6 +137,7 @@ class MpiTransport implements Transport {
         this.#processes = processes;
         this.#ranksOnHost = neighbours;
       },
+      options.doublingFrom ?? DOUBLING_FROM,
     );
   }
 

@@ -11,6 +11,12 @@ const TIMEOUT_MS = 40_000;
 const HEALING = { survives: true, timeoutMs: 150_000 };
 const HEALING_TIMEOUT_MS = 160_000;
 
+/** All-gathers of MPI's own, and those of log2 N messages (native/mpi-gather.h). */
+const GATHERS = [
+  ["MPI_Iallgather", { DOUBLING_FROM: "1000" }],
+  ["by doubling", { DOUBLING_FROM: "1" }],
+] as const;
+
 async function runClean(job: Job): Promise<JobResult> {
   const result = await runJob(job);
   if (result.exitCode !== 0) throw new Error(`${job.program} ended badly:\n${result.stderr}`);
@@ -33,10 +39,10 @@ describe.each([0, 1, 2, 4, 16])("%d ranks (0: without mpirun)", (ranks) => {
     TIMEOUT_MS,
   );
 
-  test(
-    "allgathers on three lanes at once keep content and order, allreduces are right",
-    async () => {
-      const env = { CALLS: "20", ALONE: "20" };
+  test.each(GATHERS)(
+    "allgathers on three lanes at once keep content and order, allreduces are right (%s)",
+    async (_, gather) => {
+      const env = { CALLS: "20", ALONE: "20", ...gather };
       const { results } = await runClean({ ranks, program: "allgather", env });
       expect(results.length).toBe(size);
       for (const result of results) {
@@ -75,10 +81,10 @@ test(
   TIMEOUT_MS,
 );
 
-test(
-  "a collective that a rank never joins ends at its deadline; so does a regroup, and hinders no other",
-  async () => {
-    const { results } = await runJob({ ranks: 4, program: "deadline", survives: true });
+test.each(GATHERS)(
+  "a collective that a rank never joins ends at its deadline; so does a regroup, and hinders no other (%s)",
+  async (_, env) => {
+    const { results } = await runJob({ ranks: 4, program: "deadline", survives: true, env });
     const gathered = [1, 1, 1];
     const codes = ["COLLECTIVE_DEADLINE lane 1", "LANE_POISONED", "REGROUP_DEADLINE"];
     expect(results).toEqual([
@@ -105,10 +111,10 @@ test(
   TIMEOUT_MS,
 );
 
-test(
-  "survivors of a SIGKILL in the middle of an allgather regroup and work on",
-  async () => {
-    const { results } = await runJob({ ranks: 4, program: "survivors", survives: true });
+test.each(GATHERS)(
+  "survivors of a SIGKILL in the middle of an allgather regroup and work on (%s)",
+  async (_, env) => {
+    const { results } = await runJob({ ranks: 4, program: "survivors", survives: true, env });
     expect(results).toEqual([0, 1, 2].map((rank) => ({ rank, parts: 3, finalized: false })));
   },
   TIMEOUT_MS,

@@ -20,6 +20,7 @@ export async function openInbox(options: Partial<MpiTransportOptions> = {}): Pro
     lanes: 3,
     arenaBytes: 64 * MiB,
     messageBytesMax: 9 * MiB,
+    ...(process.env.DOUBLING_FROM && { doublingFrom: Number(process.env.DOUBLING_FROM) }),
     ...options,
   });
   const inbox: Inbox = {

@@ -66,10 +66,10 @@ describe("dissemination", () => {
     expect(more.bytes).toBe(99 * 1024 + 49.5 * 2000);
   });
 
-  test("a word to all costs each rank one message, along a tree of log2 N", () => {
-    for (const { announcement } of [DIRECT, GATHERED])
-      expect(announcement(100, 50).messages).toBeCloseTo(0.99);
+  test("a word to all costs one rank N - 1 messages, or each rank log2 N", () => {
+    expect(DIRECT.announcement(100, 50).messages).toBeCloseTo(0.99);
     expect(DIRECT.announcement(100, 50).busiest).toBe(99);
-    expect(GATHERED.announcement(100, 50).busiest).toBe(7);
+    for (const told of [GATHERED.announcement(100, 50), GATHERED.ring(100)])
+      expect(told).toMatchObject({ messages: 7, steps: 7, busiest: 7 });
   });
 });
