@@ -35,7 +35,7 @@ export class Demand {
   seek(): void {
     const epoch = this.ports.epoch();
     if (epoch === undefined || epoch.performer.busyBuilding) return;
-    const { transactions, settings, core, clock, incoming } = epoch.context;
+    const { transactions, settings, core, clock, incoming, proposals, session } = epoch.context;
     const waiting = transactions.waiting();
     if (waiting === 0) return;
     const now = clock.now();
@@ -47,6 +47,8 @@ export class Demand {
     }
     // Back-pressure: rounds that storage has not taken fill the incoming queue.
     if (!core.mayOpen || !hasRoom(incoming.fifo)) return;
+    // A round in which this rank could propose nothing would only make the others' wait longer.
+    if (proposals.ownRoom(session.self) === 0) return;
     this.lastOpenedAt = now;
     this.ports.demand();
   }

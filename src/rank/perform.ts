@@ -138,7 +138,7 @@ export class Performer {
   // Steps 1 and 2.
 
   private mine(round: number): void {
-    const { chain, session, settings, clock } = this.rank;
+    const { chain, proposals, session, settings, clock } = this.rank;
     this.announcing.opened(round);
     this.building++;
     this.rank.build({
@@ -153,7 +153,7 @@ export class Performer {
         puzzleDifficulty: chain.genesis.difficulty,
       },
       blockTransactions: settings.blockTransactions,
-      blocksMax: settings.proposalBlocksMax,
+      blocksMax: Math.max(1, Math.min(settings.proposalBlocksMax, proposals.ownRoom(session.self))),
       bytesMax: settings.proposalBytesMax,
       partial: this.rank.partial(),
     });

@@ -2,8 +2,9 @@
  * The proposals of the open rounds: headers and where their blocks lie in the incoming queue. The
  * blocks themselves stay in shared memory; nothing here is a copy of them. Main thread.
  *
- * While a body of an earlier round is missing, the room of a whole round is left for it: else ranks
- * whose queues were full of later rounds, each with another body missing, would wait for ever.
+ * Each rank proposes so much only that what all have under way fits everybody's queue. And while a body
+ * of an earlier round is missing, the room of a whole round is left for it: else ranks whose queues were
+ * full of later rounds, each with another body missing, would wait for ever.
  */
 import { assert } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
@@ -48,6 +49,9 @@ export interface TableOptions {
 
 const location = createBlockLocation();
 const NO_SIGNATURE = new Uint8Array(0);
+const NOTHING = { blocks: 0, bytes: 0 };
+/** Of the arena: payloads of many sizes leave gaps. */
+const ARENA_USED = 0.75;
 
 interface Named {
   readonly round: number;
@@ -64,8 +68,8 @@ export class ProposalTable {
   private readonly authors = new Map<number, number>();
   private readonly options: TableOptions;
   private readonly shareBytesMax: number;
-  /** Bytes held of each member's proposals. */
-  private readonly bytesOf = new Map<number, number>();
+  /** Of each member's proposals. */
+  private readonly held = new Map<number, { readonly blocks: number; readonly bytes: number }>();
 
   constructor(incoming: BlockQueue, options: TableOptions) {
     this.incoming = incoming;
@@ -101,14 +105,32 @@ export class ProposalTable {
 
   /** One more of so many bytes is more than this member's share. */
   exceedsShare(rank: number, bytes: number): boolean {
-    return (this.bytesOf.get(rank) ?? 0) + bytes > this.shareBytesMax;
+    return (this.held.get(rank)?.bytes ?? 0) + bytes > this.shareBytesMax;
+  }
+
+  /**
+   * How many blocks of its own `rank` may still have under way: so many that everybody else's find as much
+   * room in every queue, beside that of a round that may have to be left. Who has none may propose.
+   */
+  ownRoom(rank: number): number {
+    const { ranks, blocksMax } = this.options;
+    const under = this.held.get(rank)?.blocks ?? 0;
+    if (under === 0) return blocksMax;
+    return Math.max(0, Math.floor(this.incoming.fifo.slotCount / ranks - blocksMax - under));
+  }
+
+  private isOwnShare(rank: number, blocks: number, bytes: number): boolean {
+    const { ranks, bytesMax } = this.options;
+    const under = this.held.get(rank)?.bytes ?? 0;
+    const share = (ARENA_USED * this.incoming.fifo.bytes.length) / ranks - bytesMax;
+    return blocks <= this.ownRoom(rank) && (under === 0 || under + bytes <= share);
   }
 
   private count({ rank, slots }: HeldProposal, sign: 1 | -1): void {
-    if (this.shareBytesMax === Number.POSITIVE_INFINITY) return;
-    let bytes = this.bytesOf.get(rank) ?? 0;
+    let { blocks, bytes } = this.held.get(rank) ?? NOTHING;
+    blocks += sign * slots.length;
     for (const slot of slots) bytes += sign * this.incoming.messageLength(slot);
-    this.bytesOf.set(rank, bytes);
+    this.held.set(rank, { blocks, bytes });
   }
 
   get(round: number, rank: number, hash: string): HeldProposal | undefined {
@@ -174,7 +196,8 @@ export class ProposalTable {
   ): HeldProposal | undefined {
     let bytes = 0;
     for (const source of sources) bytes += outgoing.messageLength(source);
-    if (!this.leavesRoom(held.round, sources.length, bytes)) return undefined;
+    const fits = this.leavesRoom(held.round, sources.length, bytes);
+    if (!fits || !this.isOwnShare(held.rank, sources.length, bytes)) return undefined;
     const slots: number[] = [];
     const triples = new Uint32Array(3 * sources.length);
     for (const [index, source] of sources.entries()) {
