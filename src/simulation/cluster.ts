@@ -243,7 +243,7 @@ class Cluster {
     if (!this.failed && what !== undefined) this.fail(ending.explain(this.job, what));
     if (!this.failed) ending.check(this.job, this.newcomers);
     if (!this.failed) await ending.stopCleanly(this.job, () => this.failed);
-    if (!this.failed) ending.checkLeaks(this.job);
+    if (!this.failed) await ending.checkLeaks(this.job);
     if (!this.failed) {
       this.over = true;
       this.losePower();
