@@ -28,8 +28,8 @@ Without --check: hashes, synced files and MPI messages are timed alone, then job
 run at several loads and block sizes, and what rounds, peers, blocks and transactions cost is found from
 the processor time that these took.
 With --check: jobs of each of --ranks are run among these, and emulated with the costs that were found at 2
-and 4 ranks; exit code 1 when a throughput or, where the load is served, a median latency is more than 30 % off. It takes some twelve
-minutes. Both want a machine that does nothing else.
+and 4 ranks; exit code 1 when a throughput or, where the load is served, a median latency is more than 30 % off. It takes some fifteen
+minutes, and as many times that as there are --repeats. Both want a machine that does nothing else.
 
 Examples:
   scripts/calibrate --out model.json
@@ -43,6 +43,7 @@ interface Flags {
   seconds: string;
   out?: string;
   check?: boolean;
+  repeats: string;
   again?: string;
   directory: string;
   watts: string;
@@ -59,6 +60,7 @@ const program = new Command("calibrate")
   .option("--ranks <list>", "of --check: sizes of the jobs", "8,16,32")
   .option("--loads <list>", "of --check: transactions a second of each rank", "50,200,3200")
   .option("--seconds <s>", "length of a job", "10")
+  .option("--repeats <n>", "run each job so often, and take the medians", "1")
   .option("--again <file>", "fit, and compare, what an earlier --json has measured")
   .option("--directory <dir>", "where files are written to time the disk", "/var/tmp")
   .option("--watts <w>", "of a busy core", "4.4")
@@ -79,7 +81,16 @@ function list(flag: string, text: string, max: number): number[] {
 
 const say = (text: string) => process.stderr.write(`calibrate: ${text}\n`);
 
-async function runJobs(jobs: readonly JobOptions[]): Promise<Measurement[]> {
+/** All jobs, one after the other, and all again: each one's medians. */
+async function runJobs(jobs: readonly JobOptions[], repeats: number): Promise<Measurement[]> {
+  const { medianOf } = await import("../emulation/fit.ts");
+  const measured: Measurement[][] = jobs.map(() => []);
+  for (let repeat = 0; repeat < repeats; repeat++)
+    for (const [i, measurement] of (await runOnce(jobs)).entries()) measured[i].push(measurement);
+  return measured.map(medianOf);
+}
+
+async function runOnce(jobs: readonly JobOptions[]): Promise<Measurement[]> {
   const { measureJob } = await import("./calibrate/jobs.ts");
   const measured: Measurement[] = [];
   for (const job of jobs) {
@@ -119,7 +130,8 @@ async function measure(flags: Flags, large: readonly JobOptions[]): Promise<Sess
   });
   const [seconds] = list("--seconds", flags.seconds, 3600);
   const small = CALIBRATION_JOBS.map((job) => ({ ...job, seconds }));
-  const measured = await runJobs(alternating(small, large));
+  const [repeats] = list("--repeats", flags.repeats, 100);
+  const measured = await runJobs(alternating(small, large), Math.round(repeats));
   const isSmall = ({ ranks }: Measurement) => start.machine.ranks.includes(ranks);
   return {
     start,

@@ -41,6 +41,25 @@ export interface Measurement extends Figures {
   readonly busy: number;
 }
 
+/** The median of each figure of jobs that were the same: a shared machine is slow for a minute now and then. */
+export function medianOf(jobs: readonly Measurement[]): Measurement {
+  return medians(jobs) as Measurement;
+}
+
+function medians(values: readonly unknown[]): unknown {
+  const sample = values.find((value) => value !== undefined);
+  if (typeof sample === "number") {
+    const sorted = values.map((value) => Number(value ?? 0)).sort((a, b) => a - b);
+    const middle = sorted.length >>> 1;
+    return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  }
+  const objects = values as readonly Record<string, unknown>[];
+  const names = new Set(objects.flatMap((value) => Object.keys(value)));
+  return Object.fromEntries(
+    [...names].map((name) => [name, medians(objects.map((value) => value[name]))]),
+  );
+}
+
 /** A proposal and a vote, both sent and received. */
 const MESSAGES_A_PEER = 4;
 /** An idle thread polls: what it spends so is no work. Jobs are busy from here on. */

@@ -6,6 +6,7 @@ import {
   type Figures,
   fitCosts,
   type Measurement,
+  medianOf,
   nonNegativeLeastSquares,
 } from "../../../src/emulation/fit.ts";
 import { REFERENCE, referenceText } from "../../support/emulation-options.ts";
@@ -127,6 +128,21 @@ describe("a fit at 2 and 4 ranks", () => {
     expect(Math.abs(model.cpu.roundUs / truth.cpu.roundUs - 1)).toBeLessThan(0.03);
     expect(fit(idle)).rejects.toThrow(RangeError);
   });
+});
+
+test("jobs that were the same: the median of each figure", () => {
+  const [one] = jobs((us) => us);
+  const slow = {
+    ...one,
+    agreedMs: 90,
+    work: { ...one.work, threadsUs: { main: 9000, blocks: 30 } },
+  };
+  const fast = { ...one, agreedMs: 2, work: { ...one.work, threadsUs: { main: 10, blocks: 10 } } };
+  const { agreedMs, ranks, work } = medianOf([slow, one, fast]);
+  expect({ agreedMs, ranks }).toEqual({ agreedMs: one.agreedMs, ranks: one.ranks });
+  expect(work.threadsUs).toMatchObject({ main: one.work.threadsUs.main, blocks: 10, mpi: 0 });
+  expect(work.stagesUs).toEqual(one.work.stagesUs);
+  expect(medianOf([slow, fast]).agreedMs).toBe(46);
 });
 
 test("least squares stay at zero where less would be better", () => {
