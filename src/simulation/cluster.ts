@@ -113,7 +113,7 @@ class Cluster {
   private readonly waiting = new Set<Incident>();
   /** In the order in which they started. */
   private readonly everyJob: SimulatedJob[] = [];
-  /** No job is started again. */
+  /** The job was stopped: none is started again, and nobody has to speak. */
   private over = false;
   private settledAfterMs = 0;
   private evictedAfterMs = 0;
@@ -243,9 +243,9 @@ class Cluster {
     if (!this.failed && what !== undefined) this.fail(ending.explain(this.job, what));
     if (!this.failed) ending.check(this.job, this.newcomers);
     if (!this.failed) await ending.stopCleanly(this.job, () => this.failed);
+    this.over = true;
     if (!this.failed) await ending.checkLeaks(this.job);
     if (!this.failed) {
-      this.over = true;
       this.losePower();
       await ending.recoverAfresh();
       this.options.onEnd?.(this.disk);
@@ -390,6 +390,7 @@ class Cluster {
 
   /** L3, L7: nobody falls silent, and nobody holds more than W rounds. */
   private listen(): void {
+    if (this.over) return;
     const { heartbeatMs } = this.plan.settings.monitoring;
     for (const { name, silentMs, unsettled } of this.job.live) {
       if (silentMs > SILENT_BEATS * heartbeatMs)
