@@ -4,9 +4,19 @@
  */
 import { assert } from "../base/assert.ts";
 import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
-import type { Effect, EpochView, ProposalName, Pull, StorageOn, Timing, Vote } from "./effects.ts";
+import type {
+  Effect,
+  EpochView,
+  ProposalName,
+  Pull,
+  StorageOn,
+  Timing,
+  Verdict,
+  Vote,
+} from "./effects.ts";
 import { EffectsWatch } from "./effects-watch.ts";
 import { LogTail } from "./log-tail.ts";
+import { Patience } from "./patience.ts";
 import { Round } from "./round.ts";
 
 export interface HyBEOptions {
@@ -40,6 +50,8 @@ export abstract class Ballot {
   /** Members whose proposals and votes are not waited for: they are believed dead or silent. */
   protected suspects: ReadonlySet<number> = new Set();
   private alertedAt = Number.NEGATIVE_INFINITY;
+  /** Of the deadlines of rounds to come. */
+  protected readonly patience: Patience;
   /** Never undone: this rank has no further vote in this epoch, which waits for its SEAL. */
   protected frozen = false;
   /** Own proposals whose fate is not final: round → hash once mined. */
@@ -52,6 +64,7 @@ export abstract class Ballot {
     this.pipelineDepth = options.pipelineDepth;
     this.storageOn = options.storageOn;
     this.minoritySeals = options.minoritySeals;
+    this.patience = new Patience(epoch, !options.minoritySeals);
     this.tail = new LogTail(options.head, timing.readDelayMs);
     this.watch = new EffectsWatch(epoch.winVotes);
     this.settledRound = options.settled;
@@ -59,6 +72,13 @@ export abstract class Ballot {
     this.lastVoted = options.settled;
     assert(epoch.winVotes + epoch.answersMin > epoch.ranks, "R members meet every winning set");
     assert(2 * epoch.winVotes > epoch.ranks, "two proposals of one rank cannot both win");
+  }
+
+  protected proposalWaitMs({ patience }: Round): number {
+    return patience * this.timing.proposalTimeoutMs;
+  }
+  protected voteWaitMs({ patience }: Round): number {
+    return patience * this.timing.voteTimeoutMs;
   }
 
   /** Rounds open or closed that no record settles yet. */
@@ -89,7 +109,7 @@ export abstract class Ballot {
   /** A round of which this rank only wants to know: it proposes nothing in it. */
   protected openUnproposed(): number {
     const number = ++this.lastOpened;
-    this.rounds.set(number, new Round(number, this.now, this.epoch));
+    this.rounds.set(number, new Round(number, this.now, this.epoch, this.patience.times));
     return number;
   }
 
@@ -127,8 +147,18 @@ export abstract class Ballot {
   protected onProposal(number: number, rank: number, hash: string): void {
     const round = this.join(number);
     if (round !== undefined && this.hold(round, rank, hash)) {
+      if (round.voted) this.patience.wasLate(number, rank);
       this.out.push({ type: "validate", round: number, rank, hash });
     }
+  }
+
+  protected onValidated(of: { round: number; rank: number; hash: string; verdict: Verdict }): void {
+    const round = this.rounds.get(of.round);
+    if (round === undefined) return;
+    // Its blocks wait for a record that is not here: that is nobody's slowness.
+    if (round.voted && of.verdict !== "abstain" && round.abstainedOn(of.rank))
+      this.patience.wasLate(of.round, this.epoch.self);
+    round.judge(of.rank, of.hash, of.verdict);
   }
 
   /** A proposal has come: it may explain votes that are not opened yet. */
@@ -145,7 +175,7 @@ export abstract class Ballot {
     for (;;) {
       const round = this.rounds.get(this.lastVoted + 1);
       if (round === undefined) return;
-      const late = this.now >= round.openedAt + this.timing.proposalTimeoutMs;
+      const late = this.now >= round.openedAt + this.proposalWaitMs(round);
       // Nothing can change a closed round: it is voted in only so that later ones may be.
       if (!round.complete(this.suspects) && !late && !round.closed) return;
       this.castVote(round);
@@ -157,6 +187,7 @@ export abstract class Ballot {
     assert(!round.voted && !this.frozen, "one vote a round, and none once frozen");
     // Marked before it is sent: whatever happens next, there is no second vote.
     this.lastVoted = round.round;
+    if (round.complete(this.suspects)) this.patience.wasComplete();
     round.votedAt = this.now;
     const vote = round.formVote(this.watch.newest);
     round.ownVote = vote;
@@ -198,18 +229,18 @@ export abstract class Ballot {
     if (!round.voted || round.closed || this.frozen) return Number.POSITIVE_INFINITY;
     // When all have voted nothing is on its way: what is not opened has to be asked for.
     const ask = round.heardAll(this.suspects) || this.alerted(round);
-    const wait = ask ? 0 : this.timing.voteTimeoutMs;
+    const wait = ask ? 0 : this.voteWaitMs(round);
     return Math.max(round.votedAt + wait, round.votesPulledAt + this.timing.pullIntervalMs);
   }
 
   /** A body that is not judged yet may wait for an anchor, that is, for a record not known here. */
   protected bodiesDue(round: Round): number {
     if (!round.voted || this.frozen || round.bodiesGood()) return Number.POSITIVE_INFINITY;
-    const { proposalTimeoutMs, pullIntervalMs } = this.timing;
+    const { pullIntervalMs } = this.timing;
     // A body that is on its way is not pulled as well; one that is here is judged anew soon.
     const since = round.abstained()
       ? round.votedAt + pullIntervalMs
-      : round.openedAt + proposalTimeoutMs;
+      : round.openedAt + this.proposalWaitMs(round);
     return Math.max(since, round.bodiesPulledAt + pullIntervalMs);
   }
 
@@ -345,7 +376,7 @@ export abstract class Ballot {
   /** When it is this rank's turn as storage validator of the first unsettled round. */
   protected askDue(round: Round): number {
     if (round.round !== this.settledRound + 1) return Number.POSITIVE_INFINITY;
-    const timeout = round.votedAt + this.timing.voteTimeoutMs;
+    const timeout = round.votedAt + this.voteWaitMs(round);
     const alert = Math.max(round.votedAt, this.alertedAt);
     return this.afterTurns(round, this.alerted(round) ? Math.min(alert, timeout) : timeout);
   }

@@ -67,7 +67,7 @@ export class HyBE extends Sealing {
     for (const round of this.rounds.values()) {
       due(this.votesDue(round));
       due(this.bodiesDue(round));
-      if (!round.voted) due(round.openedAt + this.timing.proposalTimeoutMs);
+      if (!round.voted) due(round.openedAt + this.proposalWaitMs(round));
     }
     const first = this.rounds.get(this.settledRound + 1);
     if (first !== undefined) due(this.recordDue(first));
@@ -90,8 +90,7 @@ export class HyBE extends Sealing {
       case "proposal":
         return this.onProposal(input.round, input.rank, input.hash);
       case "validated":
-        this.rounds.get(input.round)?.judge(input.rank, input.hash, input.verdict);
-        return;
+        return this.onValidated(input);
       case "votes":
         return this.onVotes(input.votes);
       case "pull":

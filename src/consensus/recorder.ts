@@ -246,6 +246,7 @@ export abstract class Recorder extends Ballot {
       if (number > this.lastVoted) this.out.push({ type: "skip-vote", round: number });
       this.settleOwn(number, included);
       this.rounds.delete(number);
+      this.patience.settled(number);
     }
     this.lastOpened = Math.max(this.lastOpened, this.settledRound);
     this.lastVoted = Math.max(this.lastVoted, this.settledRound);

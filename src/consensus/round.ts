@@ -27,6 +27,8 @@ export type BodyState = "absent" | "judging" | Verdict;
 export class Round {
   readonly round: number;
   readonly openedAt: number;
+  /** Times its deadlines. */
+  readonly patience: number;
   private readonly epoch: EpochView;
   /** First proposal seen of each rank: the only one that this rank votes on. */
   private readonly held: (Held | undefined)[];
@@ -53,9 +55,10 @@ export class Round {
   /** Set when this rank, as storage validator, has asked everybody (step 8). */
   askedAt = Number.NaN;
 
-  constructor(round: number, openedAt: number, epoch: EpochView) {
+  constructor(round: number, openedAt: number, epoch: EpochView, patience = 1) {
     this.round = round;
     this.openedAt = openedAt;
+    this.patience = patience;
     this.epoch = epoch;
     this.held = new Array(epoch.ranks).fill(undefined);
     this.votes = new Array(epoch.ranks).fill(undefined);
@@ -116,6 +119,11 @@ export class Round {
   /** This rank abstained on a body that a record may have to include. */
   abstained(): boolean {
     return this.possible().some((name) => this.bodyState(name) === "abstain");
+  }
+
+  /** This rank's vote says nothing of that member's proposal. */
+  abstainedOn(rank: number): boolean {
+    return this.ownVote !== undefined && this.ownVote.answers[rank] === ANSWER.none;
   }
 
   /** Where the body of it stands here. */
