@@ -105,7 +105,7 @@ async function runOnce(jobs: readonly JobOptions[]): Promise<Measurement[]> {
 }
 
 /** What was measured: of a --json, and enough to fit and compare again. */
-interface Campaign {
+interface MeasuredJobs {
   /** Single operations, and what is assumed. */
   readonly start: CostModel;
   /** Of 2 and 4 ranks. */
@@ -113,7 +113,7 @@ interface Campaign {
   readonly large: readonly Measurement[];
 }
 
-async function measure(flags: Flags, large: readonly JobOptions[]): Promise<Campaign> {
+async function measure(flags: Flags, large: readonly JobOptions[]): Promise<MeasuredJobs> {
   const { CALIBRATION_JOBS } = await import("./calibrate/jobs.ts");
   const { measureHash, measureMessages, measureStorage } = await import("./calibrate/machine.ts");
   const { startModel } = await import("./calibrate/emulated.ts");
@@ -150,7 +150,7 @@ function alternating<T>(longer: readonly T[], shorter: readonly T[]): T[] {
   return places.sort((a, b) => a.at - b.at).map(({ job }) => job);
 }
 
-async function fit({ start, small }: Campaign): Promise<CostModel> {
+async function fit({ start, small }: MeasuredJobs): Promise<CostModel> {
   const { emulatedFigures } = await import("./calibrate/emulated.ts");
   const { fitCosts } = await import("../emulation/fit.ts");
   say("fitting");
@@ -200,12 +200,12 @@ async function calibrate(flags: Flags): Promise<void> {
   if (!(worst <= ERROR_MAX)) process.exitCode = EXIT.failed;
 }
 
-async function read(path: string): Promise<Campaign> {
+async function read(path: string): Promise<MeasuredJobs> {
   const text = await readModel(path);
   try {
-    const campaign = JSON.parse(text) as Campaign;
-    if (campaign.start && campaign.small?.length > 0 && campaign.large !== undefined)
-      return campaign;
+    const measured = JSON.parse(text) as MeasuredJobs;
+    if (measured.start && measured.small?.length > 0 && measured.large !== undefined)
+      return measured;
   } catch {
     // Said below.
   }
