@@ -2,54 +2,65 @@
  * Bytes of the newest records that this process linked or read, to put a damaged file right, its own
  * or a peer's. One ring of memory, so that a copy costs a copy and nothing else. Writer worker.
  */
-import { equalBytes } from "../base/bytes.ts";
+import { toHex } from "../base/bytes.ts";
 
 /** Some ten records of a busy ledger; a damaged head is noticed before the next of them. */
 const RING_BYTES = 16 * 1024 * 1024;
-const RECORDS_MAX = 256;
+/** Of a quiet ledger many more: what rots before it is folded is noticed a walk of the scrub later. */
+const RECORDS_MAX = 16_384;
 
 interface Entry {
   readonly slot: number;
-  readonly hash: Uint8Array;
   readonly start: number;
-  readonly length: number;
+  readonly end: number;
 }
 
 export class RecordCache {
   private readonly bytesMax: number;
+  private readonly recordsMax: number;
   private ring = new Uint8Array(0);
   private end = 0;
-  /** In the order in which they lie in the ring, the oldest first. */
-  private readonly entries: Entry[] = [];
+  /** By hash, in the order in which they lie in the ring, the oldest first. */
+  private readonly entries = new Map<string, Entry>();
 
-  constructor(bytesMax = RING_BYTES) {
+  constructor(bytesMax = RING_BYTES, recordsMax = RECORDS_MAX) {
     this.bytesMax = bytesMax;
+    this.recordsMax = recordsMax;
   }
 
   /** Copies the record. One that would push out most others is not kept. */
   keep(record: { slot: number; hash: Uint8Array }, parts: readonly Uint8Array[]): void {
     let length = 0;
     for (const part of parts) length += part.length;
-    if (length > this.bytesMax / 2 || this.find(record.slot, record.hash) !== undefined) return;
+    const key = toHex(record.hash);
+    if (length > this.bytesMax / 2 || this.entries.has(key)) return;
     if (this.ring.length === 0) this.ring = new Uint8Array(this.bytesMax);
-    const start = this.end + length <= this.bytesMax ? this.end : 0;
+    const wraps = this.end + length > this.bytesMax;
+    // What lies behind `end` is of the lap before, and older than all of this one.
+    if (wraps) this.forget(({ start }) => start >= this.end);
+    const start = wraps ? 0 : this.end;
     this.end = start + length;
-    // What lies after `start` is older than what lies before it.
-    const isGone = ({ start: from, length: bytes }: Entry) =>
-      from < this.end && start < from + bytes;
-    while (this.entries.length > 0 && this.entries.some(isGone)) this.entries.shift();
-    if (this.entries.length === RECORDS_MAX) this.entries.shift();
+    this.forget((oldest) => oldest.start < this.end && start < oldest.end);
+    this.forget(() => this.entries.size >= this.recordsMax);
     let at = start;
     for (const part of parts) {
       this.ring.set(part, at);
       at += part.length;
     }
-    this.entries.push({ slot: record.slot, hash: record.hash.slice(), start, length });
+    this.entries.set(key, { slot: record.slot, start, end: this.end });
   }
 
   /** A copy of the bytes, while they are kept. */
   find(slot: number, hash: Uint8Array): Uint8Array | undefined {
-    const entry = this.entries.findLast((one) => one.slot === slot && equalBytes(one.hash, hash));
-    return entry && this.ring.slice(entry.start, entry.start + entry.length);
+    const entry = this.entries.get(toHex(hash));
+    return entry?.slot === slot ? this.ring.slice(entry.start, entry.end) : undefined;
+  }
+
+  /** Drops the oldest as long as it `goes`. */
+  private forget(goes: (oldest: Entry) => boolean): void {
+    for (const [key, oldest] of this.entries) {
+      if (!goes(oldest)) return;
+      this.entries.delete(key);
+    }
   }
 }

@@ -4,7 +4,6 @@ import { writeU16, writeU32 } from "../../../src/base/bytes.ts";
 import { kernels } from "../../../src/base/kernels.ts";
 import { recordHash } from "../../../src/ledger/record.ts";
 import { damagedRecordOf } from "../../../src/rank/repairing.ts";
-import { RecordCache } from "../../../src/storage/record-cache.ts";
 import { reactionTo } from "../../../src/storage/storage-errors.ts";
 import { ServiceWriter } from "../../support/service-ledger.ts";
 import { newDisk } from "../../support/simulated-ledger.ts";
@@ -103,23 +102,4 @@ describe("a running rank", () => {
     await stops(ServiceWriter.start(disk.host("c")));
     expect(disk.files()).toContain(path);
   });
-});
-
-test("the memory of records keeps the newest that fit, and gives them back whole", () => {
-  const cache = new RecordCache(1000);
-  const hash = (n: number) => new Uint8Array(32).fill(n);
-  const body = (n: number) => [new Uint8Array(100).fill(n), new Uint8Array(n % 50).fill(255 - n)];
-  for (let n = 0; n < 200; n++) {
-    cache.keep({ slot: n, hash: hash(n) }, body(n));
-    for (let back = 0; back < 5; back++) {
-      const slot = n - back;
-      if (slot < 0) continue;
-      const found = cache.find(slot, hash(slot));
-      expect(found).toEqual(Uint8Array.from(Buffer.concat(body(slot))));
-    }
-    expect(cache.find(n, hash(n + 1))).toBeUndefined();
-    expect(cache.find(n - 20, hash(n - 20))).toBeUndefined();
-  }
-  cache.keep({ slot: 500, hash: hash(1) }, [new Uint8Array(600)]);
-  expect(cache.find(500, hash(1))).toBeUndefined();
 });
