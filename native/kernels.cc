@@ -8,127 +8,15 @@
 // return. Every argument is checked before a byte is read or written: RangeError or TypeError, no
 // half result.
 #include <ctime>
-#include <cmath>
-#include <cstdio>
-
-#include <napi.h>
 
 #include "crc32c.h"
-#include "sha256.h"
+#include "execution.h"
+#include "kernel-arguments.h"
 
 namespace {
 
-constexpr double kSafeIntegerMax = 9007199254740991.0;  // 2^53 - 1
-
-// The arguments of one call. A reader that fails throws in JavaScript, answers zero and makes
-// `ok()` false; the callers read everything, ask once, and only then touch memory.
-template <size_t COUNT>
-class Arguments {
- public:
-  Arguments(napi_env env, napi_callback_info info) : env_(env) {
-    size_t count = COUNT;
-    const napi_status status = napi_get_cb_info(env, info, &count, values_, nullptr, nullptr);
-    if (status != napi_ok || count < COUNT) {
-      fail(false, "needs %zu arguments", COUNT);
-    }
-  }
-
-  bool ok() const { return ok_; }
-
-  struct Bytes {
-    uint8_t* data = nullptr;
-    uint64_t length = 0;
-  };
-  struct Words {
-    const uint32_t* data = nullptr;
-    uint64_t count = 0;
-  };
-
-  Bytes bytes(size_t index) {
-    Bytes view;
-    void* data = nullptr;
-    if (typedArray(index, napi_uint8_array, &data, &view.length)) {
-      view.data = static_cast<uint8_t*>(data);
-    } else {
-      fail(false, "argument %zu is not a Uint8Array", index);
-    }
-    return view;
-  }
-
-  Words words(size_t index) {
-    Words view;
-    void* data = nullptr;
-    if (typedArray(index, napi_uint32_array, &data, &view.count)) {
-      view.data = static_cast<const uint32_t*>(data);
-    } else {
-      fail(false, "argument %zu is not a Uint32Array", index);
-    }
-    return view;
-  }
-
-  // A whole number from 0 to `max`.
-  uint64_t integer(size_t index, double max = kSafeIntegerMax) {
-    double value = 0;
-    if (!ok_) return 0;
-    if (napi_get_value_double(env_, values_[index], &value) != napi_ok) {
-      fail(false, "argument %zu is not a number", index);
-      return 0;
-    }
-    if (!(value >= 0 && value <= max) || value != std::floor(value)) {
-      fail(true, "argument %zu is out of range", index);
-      return 0;
-    }
-    return static_cast<uint64_t>(value);
-  }
-
-  // Both are below 2^53, so the sum cannot wrap.
-  void within(const Bytes& view, uint64_t offset, uint64_t length, const char* what) {
-    if (ok_ && offset + length > view.length) fail(true, "%s reaches beyond its array", what);
-  }
-
-  void spansWithin(const Words& spans, uint64_t count, const Bytes& view) {
-    if (!ok_) return;
-    if (count > spans.count / 2) return fail(true, "count reaches beyond the spans");
-    for (uint64_t i = 0; i < count; i++) {
-      if (uint64_t{spans.data[2 * i]} + spans.data[2 * i + 1] > view.length) {
-        return fail(true, "span %zu reaches beyond its array", static_cast<size_t>(i));
-      }
-    }
-  }
-
-  void hashesWithin(const Bytes& view, uint64_t offset, uint64_t count, const char* what) {
-    if (ok_ && count > view.length / baash::kHashBytes) {
-      return fail(true, "%s reaches beyond its array", what);
-    }
-    within(view, offset, count * baash::kHashBytes, what);
-  }
-
-  template <typename... Values>
-  void fail(bool range, const char* format, Values... values) {
-    if (!ok_) return;
-    ok_ = false;
-    char text[96];
-    std::snprintf(text, sizeof text, format, values...);
-    if (range) napi_throw_range_error(env_, "OUT_OF_RANGE", text);
-    else napi_throw_type_error(env_, "BAD_ARGUMENT", text);
-  }
-
- private:
-  bool typedArray(size_t index, napi_typedarray_type wanted, void** data, uint64_t* length) {
-    if (!ok_) return true;
-    napi_typedarray_type type;
-    size_t count = 0;
-    const napi_status status =
-        napi_get_typedarray_info(env_, values_[index], &type, &count, data, nullptr, nullptr);
-    if (status != napi_ok || type != wanted) return false;
-    *length = count;
-    return true;
-  }
-
-  napi_env env_;
-  napi_value values_[COUNT];
-  bool ok_ = true;
-};
+using baash::Arguments;
+using baash::kSafeIntegerMax;
 
 napi_value number(napi_env env, double value) {
   napi_value result = nullptr;
@@ -288,6 +176,91 @@ napi_value scatter(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+bool isPowerOfTwo(uint64_t count) { return count > 0 && (count & (count - 1)) == 0; }
+
+// The tables of a state, from argument `first` on, in the order of src/ledger/native-execution.ts.
+template <size_t COUNT>
+baash::Tables tablesOf(Arguments<COUNT>& args, size_t first) {
+  const auto control = args.doubles(first);
+  baash::Tables tables{control.data, args.ints(first + 1), args.ints(first + 2), args.ints(first + 3),
+                       args.doubles(first + 4), args.doubles(first + 5), args.ints(first + 6),
+                       args.ints(first + 7), args.ints(first + 8)};
+  const auto fits = [](uint64_t slots, double shift) {
+    return isPowerOfTwo(slots) && shift >= 0 && shift < 32 && (uint64_t{1} << (32 - int(shift))) * 2 <= slots;
+  };
+  if (!args.ok()) return tables;
+  if (control.count < baash::kControlCount || tables.rounds.count < 2 || !isPowerOfTwo(tables.heads.count) ||
+      tables.dirty.count < (1 << 11) || !fits(tables.index.count, control.data[baash::kIndexShift]) ||
+      !fits(tables.floors.count, control.data[baash::kFloorShift]) ||
+      !fits(tables.balances.count, control.data[baash::kBalanceShift]) ||
+      (control.data[baash::kCapacity]) * baash::kEntryWords > double(tables.entries.count)) {
+    args.fail(true, "a table has no size that it can have");
+  }
+  return tables;
+}
+
+napi_value turn(napi_env env, baash::Turn ended) {
+  if (ended != baash::kDamaged) return number(env, ended);
+  napi_throw_error(env, "DAMAGED", "a block or a table of the state is not what it must be: a bug");
+  return nullptr;
+}
+
+napi_value execute(napi_env env, napi_callback_info info) {
+  Arguments<16> args(env, info);
+  const auto bytes = args.bytes(0), ids = args.bytes(1);
+  const auto blocks = args.words(2);
+  const uint64_t blockCount = args.integer(3);
+  const auto outcomes = args.bytes(4), effects = args.bytes(5);
+  const uint64_t effectsOffset = args.integer(6);
+  const baash::Tables tables = tablesOf(args, 7);
+  if (args.ok() && blockCount > blocks.count / 4) args.fail(true, "count reaches beyond the blocks");
+  const double* const control = tables.control;
+  uint64_t transactions = 0;
+  bool isPlace = false;
+  for (uint64_t i = 0; i < blockCount && args.ok(); i++) {
+    const uint32_t* const block = blocks.data + 4 * i;
+    args.within(bytes, block[0], block[1], "a body");
+    args.within(ids, block[3], uint64_t{block[2]} * baash::kHashBytes, "txnIDs");
+    if (uint64_t{block[0]} + block[1] > UINT32_MAX) args.fail(true, "a body lies beyond 4 GiB");
+    if (args.ok() && double(i) == control[baash::kBlock]) {
+      const double index = control[baash::kIndex], at = control[baash::kAt];
+      isPlace = index >= 0 && index <= block[2] && control[baash::kDone] == double(transactions) + index &&
+                at >= block[0] && at <= double(block[0]) + block[1];
+    }
+    transactions += block[2];
+  }
+  args.within(outcomes, 0, transactions, "outcomes");
+  args.within(effects, effectsOffset, transactions + blockCount * baash::kHashBytes, "effects");
+  if (args.ok() && !isPlace) args.fail(true, "the place to go on at lies outside the blocks");
+  if (!args.ok()) return nullptr;
+  return turn(env, baash::Execution(tables, bytes.data, ids.data, blocks.data, static_cast<uint32_t>(blockCount),
+                                    outcomes.data, effects.data + effectsOffset).run());
+}
+
+napi_value forgetRound(napi_env env, napi_callback_info info) {
+  Arguments<9> args(env, info);
+  const baash::Tables tables = tablesOf(args, 0);
+  return args.ok() ? turn(env, baash::forgetRound(tables)) : nullptr;
+}
+
+// Chains the entries from `first` on, before `end`, to heads that were all empty or hold the others.
+napi_value linkRemembered(napi_env env, napi_callback_info info) {
+  Arguments<4> args(env, info);
+  baash::Tables tables{};
+  tables.entries = args.ints(0);
+  tables.heads = args.ints(1);
+  const uint64_t first = args.integer(2), end = args.integer(3);
+  if (args.ok() && (first == 0 || end * baash::kEntryWords > tables.entries.count)) {
+    args.fail(true, "entries reach beyond their memory");
+  }
+  if (args.ok() && !isPowerOfTwo(tables.heads.count)) args.fail(true, "heads are a power of two");
+  if (!args.ok()) return nullptr;
+  for (uint64_t i = first; i < end; i++) {
+    baash::linkEntry(tables, static_cast<int64_t>(i), tables.entries.data + baash::kEntryWords * i);
+  }
+  return nullptr;
+}
+
 void define(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
   napi_value function = nullptr;
   const napi_status status =
@@ -308,6 +281,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define(env, exports, "crc32c", crc32c);
   define(env, exports, "threadTime", threadTime);
   define(env, exports, "scatter", scatter);
+  define(env, exports, "execute", execute);
+  define(env, exports, "forgetRound", forgetRound);
+  define(env, exports, "linkRemembered", linkRemembered);
   exports.Set("instructions", Napi::Boolean::New(env, baash::compress.instructions));
   return exports;
 }

@@ -8,6 +8,19 @@
 import { join } from "node:path";
 import { BaashError, EXIT } from "./errors.ts";
 
+/** control, remembered entries, heads and rounds, floors, balances, index, arena, dirty buckets. */
+type StateArrays = [
+  Float64Array,
+  Int32Array,
+  Int32Array,
+  Int32Array,
+  Float64Array,
+  Float64Array,
+  Int32Array,
+  Int32Array,
+  Int32Array,
+];
+
 export interface Kernels {
   sha256(
     bytes: Uint8Array,
@@ -84,6 +97,24 @@ export interface Kernels {
   crc32c(bytes: Uint8Array, offset: number, length: number, seed: number): number;
   /** Copies `count` pieces in order: triples hold source offset, destination offset, length. */
   scatter(src: Uint8Array, dst: Uint8Array, triples: Uint32Array, count: number): void;
+  /**
+   * Executes blocks on the tables of a state (ledger/native-execution.ts, native/execution.h): 0 when
+   * all are done, 1 to be called again after an operation, 2 after `remembered` has grown.
+   */
+  execute(
+    bytes: Uint8Array,
+    ids: Uint8Array,
+    blocks: Uint32Array,
+    count: number,
+    outcomes: Uint8Array,
+    effects: Uint8Array,
+    effectsOffset: number,
+    ...tables: StateArrays
+  ): number;
+  /** Forgets the transactions last valid in control's round: 0, or 1 for a sender without floor. */
+  forgetRound(...tables: StateArrays): number;
+  /** Chains the remembered entries from `first` on, before `end`. */
+  linkRemembered(entries: Int32Array, heads: Int32Array, first: number, end: number): void;
   /** Microseconds that the calling thread has had a processor (CLOCK_THREAD_CPUTIME_ID). */
   threadTime(): number;
   /** Whether SHA-256 runs on the processor's SHA instructions. Reports name it: it is a factor of five. */

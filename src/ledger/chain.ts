@@ -5,13 +5,13 @@
  */
 import { assert } from "../base/assert.ts";
 import { fromHex, toHex } from "../base/bytes.ts";
-import { copyRange } from "../base/copy.ts";
 import { BaashError, EXIT } from "../base/errors.ts";
 import { kernels } from "../base/kernels.ts";
 import { UNRECORDED_ROUNDS_MAX } from "../limits.ts";
 import { pack, scanMessagePack, unpackScanned } from "./codec.ts";
 import type { Genesis } from "./genesis.ts";
 import { CompactRange } from "./merkle.ts";
+import type { PlacedBlocks } from "./native-execution.ts";
 import type { Stamp } from "./receipt.ts";
 import type { Member } from "./settlement.ts";
 import { State } from "./state.ts";
@@ -31,14 +31,10 @@ export interface AnnouncedIntent {
   readonly answered: readonly number[];
 }
 
-/** One block where it lies, ready to be executed. */
-export interface PlacedBlock {
-  bytes: Uint8Array;
-  bodyOffset: number;
-  bodyLength: number;
-  count: number;
-  ids: Uint8Array;
-  idsOffset: number;
+/** The next ordered blocks where they lie, ready to be executed. */
+export interface BlocksInPlace extends PlacedBlocks {
+  /** In all of them. */
+  readonly transactions: number;
 }
 
 /** Anchors of this many newest records are accepted: more than any open round can name. */
@@ -108,27 +104,24 @@ export class Chain {
     this.orderedCount = count;
   }
 
-  /** Runs the transactions of the next ordered block. `outcomes` gets a byte each. */
-  executeBlock(block: PlacedBlock, round: number, outcomes: Uint8Array): void {
-    assert(this.orderedAt < this.orderedCount, "a block is ordered before it is executed");
-    const at = 32 * this.orderedAt++;
-    this.height++;
-    copyRange(this.ordered, at, 32, this.tip, 0);
-    copyRange(this.ordered, at, 32, this.pending, 32 * this.pendingCount++);
-    if (this.height % TREE_BATCH === 0 || this.pendingCount === TREE_BATCH) this.growTree();
-    const { bytes, bodyOffset, bodyLength, count, ids, idsOffset } = block;
-    const chainHash = this.tip;
-    this.state.executeBlock({
-      bytes,
-      bodyOffset,
-      bodyLength,
-      count,
-      ids,
-      idsOffset,
-      round,
-      chainHash,
-      outcomes,
-    });
+  /** Runs the transactions of the next ordered blocks. `outcomes` gets a byte each. */
+  executeBlocks(placed: BlocksInPlace, round: number, outcomes: Uint8Array): void {
+    const { count } = placed;
+    assert(this.orderedAt + count <= this.orderedCount, "a block is ordered before it is executed");
+    if (count === 0) return;
+    const chainHashes = this.ordered.subarray(32 * this.orderedAt, 32 * (this.orderedAt + count));
+    this.orderedAt += count;
+    this.tip.set(chainHashes.subarray(32 * (count - 1)));
+    for (let from = 0; from < count; ) {
+      const room = TREE_BATCH - (this.height % TREE_BATCH);
+      const end = Math.min(count, from + room);
+      this.pending.set(chainHashes.subarray(32 * from, 32 * end), 32 * this.pendingCount);
+      this.pendingCount += end - from;
+      this.height += end - from;
+      if (end - from === room) this.growTree();
+      from = end;
+    }
+    this.state.executeBlocks({ ...placed, round, chainHashes, outcomes });
   }
 
   endRound(round: number): void {

@@ -8,26 +8,19 @@
  * The entry is what the state root hashes, byte for byte, so nothing is ever encoded anew. The offsets
  * let an update go straight to its field: a cold record costs two or three cache misses, not one a field.
  *
- * Values of a block are copied at its end, all in one native call (`scatter`), in the order of
- * execution. Keys, names and lengths are written at once, so look-ups need no flush; whatever reads
- * old values, moves or frees a record flushes first.
+ * Values that keep their length are overwritten by native/execution.h; here records come, go and change
+ * their shape.
  */
 import { equalRange, writeU32 } from "../base/bytes.ts";
 import { copyRange } from "../base/copy.ts";
-import { kernels } from "../base/kernels.ts";
 import { Arena, classOf, UNIT_BYTES } from "./arena.ts";
 import { ENTRY } from "./entry-hash.ts";
-import { compareName, FieldPlan, RECORD_HEAD_BYTES } from "./field-plan.ts";
+import { FieldPlan, RECORD_HEAD_BYTES } from "./field-plan.ts";
 import { RecordsIndex } from "./records-index.ts";
 import { FIELD_HEADER_BYTES } from "./transaction.ts";
 
 /** u16 keyBytes + 1, and the prefix. */
 const KEY_AT = 3;
-/** Copies that wait at most: 96 KiB of triples. */
-const COPIES_MAX = 8192;
-/** Fewer copies than this are done here: a native call costs about as much. */
-const COPIES_NATIVE_MIN = 3;
-
 export class RecordsTable {
   arena = new Arena();
   readonly index = new RecordsIndex();
@@ -36,10 +29,6 @@ export class RecordsTable {
   // The transactions that are being executed.
   #bytes: Uint8Array = new Uint8Array(0);
   #view: DataView = new DataView(new ArrayBuffer(0));
-  readonly #copies = new Uint32Array(3 * COPIES_MAX);
-  #copyCount = 0;
-  /** Where a field of this name was last found: field number by a byte of the name. Only a guess. */
-  readonly #guesses = new Uint16Array(256);
   readonly #plan = new FieldPlan();
 
   /** Source of keys and fields until the next `begin`. */
@@ -72,10 +61,6 @@ export class RecordsTable {
     fieldCount: number,
   ): boolean {
     const unit = this.find(hash, this.#bytes, keyOffset, keyBytes);
-    if (unit !== 0) {
-      if (this.#replaceInPlace(unit, fieldsOffset, fieldCount)) return false;
-      this.flush();
-    }
     this.#plan.takeFields(this.#bytes, this.#view, fieldsOffset, fieldCount);
     this.#write(unit, hash, keyOffset, keyBytes);
     return unit === 0;
@@ -91,8 +76,6 @@ export class RecordsTable {
   ): boolean {
     const unit = this.find(hash, this.#bytes, keyOffset, keyBytes);
     if (unit === 0) return false;
-    if (this.#updateInPlace(unit, fieldsOffset, fieldCount)) return true;
-    this.flush();
     this.#plan.takeFields(this.#bytes, this.#view, fieldsOffset, fieldCount);
     this.#plan.mergeInto(this.arena.memory, unit, this.#bytes);
     this.#write(unit, hash, keyOffset, keyBytes);
@@ -103,26 +86,9 @@ export class RecordsTable {
   delete(hash: number, keyOffset: number, keyBytes: number): boolean {
     const unit = this.find(hash, this.#bytes, keyOffset, keyBytes);
     if (unit === 0) return false;
-    this.flush();
     this.arena.free(unit, this.arena.memory.words[4 * unit]);
     this.index.clear(this.#place);
     return true;
-  }
-
-  /** Carries out the copies that wait. */
-  flush(): void {
-    const count = this.#copyCount;
-    if (count === 0) return;
-    this.#copyCount = 0;
-    const target = this.arena.memory;
-    if (count >= COPIES_NATIVE_MIN) {
-      kernels.scatter(this.#bytes, target.bytes, this.#copies, count);
-      return;
-    }
-    const copies = this.#copies;
-    for (let i = 0; i < 3 * count; i += 3) {
-      copyRange(this.#bytes, copies[i], copies[i + 2], target.bytes, copies[i + 1]);
-    }
   }
 
   /** Offset in the arena of the entry of a record; its length is entryBytes(unit). */
@@ -161,13 +127,12 @@ export class RecordsTable {
   }
 
   get bytes(): number {
-    return this.arena.usedBytes() + this.index.slots.byteLength + this.#copies.byteLength;
+    return this.arena.usedBytes() + this.index.slots.byteLength;
   }
 
   /** Moves everything together when more lies free than is used. Units change. */
   compact(): void {
     if (!this.arena.isSparse()) return;
-    this.flush();
     const from = this.arena;
     const to = new Arena();
     const slots = this.index.slots;
@@ -190,84 +155,6 @@ export class RecordsTable {
     const at = UNIT_BYTES * unit + RECORD_HEAD_BYTES + 4 * memory.words[4 * unit + 1];
     if ((own[at] | (own[at + 1] << 8)) !== keyBytes + 1) return false;
     return equalRange(own, at + KEY_AT, bytes, keyOffset, keyBytes);
-  }
-
-  #copy(from: number, to: number, length: number): void {
-    if (this.#copyCount === COPIES_MAX) this.flush();
-    const copies = this.#copies;
-    const at = 3 * this.#copyCount++;
-    copies[at] = from;
-    copies[at + 1] = to;
-    copies[at + 2] = length;
-  }
-
-  /** Where field `number` of a record begins, when it has the name and value length of the source's. */
-  #sameField(unit: number, number: number, source: number): number {
-    const { bytes, words, view } = this.arena.memory;
-    const at = UNIT_BYTES * unit + words[4 * unit + 3 + number];
-    const nameBytes = bytes[at];
-    const txns = this.#bytes;
-    if (nameBytes !== txns[source]) return -1;
-    if (!equalRange(bytes, at + 1, txns, source + FIELD_HEADER_BYTES, nameBytes)) return -1;
-    const valueBytes = view.getInt32(at + 1 + nameBytes, true);
-    return valueBytes === this.#view.getInt32(source + 1, true) ? at : -1;
-  }
-
-  /** Copies the value of the source's field over that of the same name and length. */
-  #copyValue(at: number, source: number): number {
-    const nameBytes = this.#bytes[source];
-    const valueBytes = this.#view.getInt32(source + 1, true);
-    const valueAt = source + FIELD_HEADER_BYTES + nameBytes;
-    this.#copy(valueAt, at + 5 + nameBytes, valueBytes);
-    return valueAt + valueBytes;
-  }
-
-  #updateInPlace(unit: number, fieldsOffset: number, fieldCount: number): boolean {
-    let source = fieldsOffset;
-    for (let i = 0; i < fieldCount; i++) {
-      const at = this.#findField(unit, source);
-      if (at < 0) return false;
-      source = this.#copyValue(at, source);
-    }
-    return true;
-  }
-
-  #replaceInPlace(unit: number, fieldsOffset: number, fieldCount: number): boolean {
-    if (this.arena.memory.words[4 * unit + 1] !== fieldCount) return false;
-    let source = fieldsOffset;
-    for (let i = 0; i < fieldCount; i++) {
-      const at = this.#sameField(unit, i, source);
-      if (at < 0) return false;
-      source = this.#copyValue(at, source);
-    }
-    return true;
-  }
-
-  /** Where the field of the source's name and value length begins, or -1. */
-  #findField(unit: number, source: number): number {
-    const words = this.arena.memory.words;
-    const fieldCount = words[4 * unit + 1];
-    const nameBytes = this.#bytes[source];
-    const guess = (this.#bytes[source + FIELD_HEADER_BYTES - 1 + nameBytes] + 7 * nameBytes) & 255;
-    const guessed = this.#guesses[guess];
-    if (guessed < fieldCount) {
-      const at = this.#sameField(unit, guessed, source);
-      if (at >= 0) return at;
-    }
-    let low = 0;
-    let high = fieldCount;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const at = UNIT_BYTES * unit + words[4 * unit + 3 + middle];
-      const order = compareName(this.arena.memory.bytes, at, this.#bytes, source);
-      if (order === 0) {
-        this.#guesses[guess] = middle;
-        return this.#sameField(unit, middle, source);
-      }
-      if (order < 0) low = middle + 1;
-      else high = middle;
-    }
-    return -1;
   }
 
   /** Writes the planned fields under the source's key, over record `old` or (0) as a new one. */
@@ -313,7 +200,8 @@ export class RecordsTable {
       bytes[to + 1 + i] = this.#bytes[source + FIELD_HEADER_BYTES + i];
     }
     writeU32(bytes, to + 1 + nameBytes, valueBytes);
-    this.#copy(source + FIELD_HEADER_BYTES + nameBytes, to + 5 + nameBytes, valueBytes);
+    const from = source + FIELD_HEADER_BYTES + nameBytes;
+    copyRange(this.#bytes, from, valueBytes, bytes, to + 5 + nameBytes);
     return to + 5 + nameBytes + valueBytes;
   }
 

@@ -3,12 +3,15 @@
  * round of each is over. A slab of 64-byte entries with a free list, a hash table of chains over it,
  * and one list of entries for each last valid round, so that forgetting costs what is forgotten.
  *
+ * Blocks add to it and rounds forget from it in native/execution.h; here it is looked into, filled from
+ * a snapshot and grown.
+ *
  * Sixteen sequence numbers in a row share a cache line of chain heads: a sender that counts up, which
  * is what senders do, misses the cache once in sixteen transactions.
  */
+import { kernels } from "../base/kernels.ts";
 import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { GrowingMemory } from "./growing-memory.ts";
-import type { NumberTable } from "./number-table.ts";
 
 const ENTRY_WORDS = 16;
 // Words of an entry; the txnID takes the first eight.
@@ -32,21 +35,27 @@ export class Remembered {
   count = 0;
   /** Every last valid round up to this one is forgotten. */
   through = -1;
-  #memory = new GrowingMemory(4 * ENTRY_WORDS * START_CAPACITY);
   /** Two heads an entry, so chains are short. Entry 0 is none. */
-  #heads = new Int32Array(2 * START_CAPACITY);
-  #capacity = START_CAPACITY;
-  /** Entries 1 .. #end-1 have been handed out at least once. */
-  #end = 1;
-  #free = 0;
-  readonly #rounds = new Int32Array(RING);
+  heads = new Int32Array(2 * START_CAPACITY);
+  capacity = START_CAPACITY;
+  /** Entries 1 .. end-1 have been handed out at least once. */
+  end = 1;
+  /** The first free one of these, or 0. */
+  free = 0;
+  /** By last valid round modulo its length: the entry that was added last. */
+  readonly rounds = new Int32Array(RING);
+  readonly #memory = new GrowingMemory(4 * ENTRY_WORDS * START_CAPACITY);
 
   constructor(options: { countMax: number }) {
     this.countMax = options.countMax;
   }
 
+  get words(): Int32Array {
+    return this.#memory.words;
+  }
+
   get bytes(): number {
-    return this.#end * 4 * ENTRY_WORDS + this.#heads.byteLength + this.#rounds.byteLength;
+    return this.end * 4 * ENTRY_WORDS + this.heads.byteLength + this.rounds.byteLength;
   }
 
   /** Entry of (sender, sequence), or 0. */
@@ -56,7 +65,7 @@ export class Remembered {
     const sequenceLow = sequence | 0;
     const sequenceHigh = high(sequence);
     const words = this.#memory.words;
-    let entry = this.#heads[this.#home(senderLow, senderHigh, sequenceLow, sequenceHigh)];
+    let entry = this.heads[this.#home(senderLow, senderHigh, sequenceLow, sequenceHigh)];
     while (entry !== 0) {
       const at = ENTRY_WORDS * entry;
       if (
@@ -97,82 +106,44 @@ export class Remembered {
     idOffset: number,
     outcome: number,
   ): void {
-    let entry = this.#free;
-    if (entry === 0) {
-      if (this.#end === this.#capacity) this.#grow();
-      entry = this.#end++;
-    } else {
-      this.#free = this.#memory.words[ENTRY_WORDS * entry + NEXT_IN_ROUND];
-    }
+    if (this.free === 0 && this.end === this.capacity) this.grow();
     const words = this.#memory.words;
+    const entry = this.free === 0 ? this.end++ : this.free;
     const at = ENTRY_WORDS * entry;
+    if (entry === this.free) this.free = words[at + NEXT_IN_ROUND];
     for (let i = 0; i < 8; i++) words[at + i] = ids.getInt32(idOffset + 4 * i, true);
     words[at + SENDER_LOW] = sender | 0;
     words[at + SENDER_HIGH] = high(sender);
     words[at + SEQUENCE_LOW] = sequence | 0;
     words[at + SEQUENCE_HIGH] = high(sequence);
     words[at + OUTCOME] = outcome;
-    this.#link(entry);
+    kernels.linkRemembered(words, this.heads, entry, entry + 1);
     const round = lastValidRound % RING;
-    words[at + NEXT_IN_ROUND] = this.#rounds[round];
-    this.#rounds[round] = entry;
+    words[at + NEXT_IN_ROUND] = this.rounds[round];
+    this.rounds[round] = entry;
     this.count++;
   }
 
-  /**
-   * Forgets every last valid round up to `round` and raises the floors of the senders. `onEntry` is
-   * told of each entry while it is still there.
-   */
-  forget(
-    round: number,
-    floors: NumberTable,
-    onFloor: (hash: number) => void,
-    onEntry?: (entry: number) => void,
-  ): void {
-    const last = Math.min(round, this.through + RING);
-    // Most of a round's entries come from few senders in a row: one floor is kept at hand.
-    let sender = -1;
-    let hash = 0;
-    let floor = -1;
-    for (let r = this.through + 1; r <= last; r++) {
-      let entry = this.#rounds[r % RING];
-      this.#rounds[r % RING] = 0;
-      while (entry !== 0) {
-        const words = this.#memory.words;
-        const at = ENTRY_WORDS * entry;
-        const next = words[at + NEXT_IN_ROUND];
-        const owner = (words[at + SENDER_LOW] >>> 0) + HIGH * words[at + SENDER_HIGH];
-        if (owner !== sender) {
-          sender = owner;
-          hash = floors.hash(owner);
-          floor = floors.get(owner, hash);
-        }
-        const sequence = (words[at + SEQUENCE_LOW] >>> 0) + HIGH * words[at + SEQUENCE_HIGH];
-        if (sequence > floor) {
-          floor = sequence;
-          floors.set(sender, hash, floor);
-          onFloor(hash);
-        }
-        onEntry?.(entry);
-        this.#unlink(entry);
-        words[at + NEXT_IN_ROUND] = this.#free;
-        this.#free = entry;
-        this.count--;
-        entry = next;
-      }
-    }
-    this.through = round;
+  /** Whether anything is last valid in `round`, one that is not forgotten yet. */
+  isEmpty(round: number): boolean {
+    return this.rounds[round % RING] === 0;
+  }
+
+  /** Visits the entries whose last valid round is `round`, one that is not forgotten yet. */
+  forEachOf(round: number, visit: (entry: number) => void): void {
+    const words = this.#memory.words;
+    let entry = this.rounds[round % RING];
+    for (; entry !== 0; entry = words[ENTRY_WORDS * entry + NEXT_IN_ROUND]) visit(entry);
   }
 
   /** Visits all entries by last valid round, in the order in which they were added. */
   forEach(visit: (sender: number, sequence: number, round: number, entry: number) => void): void {
     const words = this.#memory.words;
     for (let round = this.through + 1; round <= this.through + RING; round++) {
-      let entry = this.#rounds[round % RING];
       // Of the 65,537 rounds of the window most have nothing, and a checkpoint comes this way.
-      if (entry === 0) continue;
-      const entries = [];
-      for (; entry !== 0; entry = words[ENTRY_WORDS * entry + NEXT_IN_ROUND]) entries.push(entry);
+      if (this.isEmpty(round)) continue;
+      const entries: number[] = [];
+      this.forEachOf(round, (entry) => entries.push(entry));
       for (const each of entries.reverse()) {
         const at = ENTRY_WORDS * each;
         visit(
@@ -198,47 +169,15 @@ export class Remembered {
     h ^= h >>> 13;
     h = Math.imul(h, 0x85ebca6b);
     h ^= h >>> 16;
-    return ((h << 4) | (sequenceLow & 15)) & (this.#heads.length - 1);
-  }
-
-  #homeOf(entry: number): number {
-    const words = this.#memory.words;
-    const at = ENTRY_WORDS * entry;
-    return this.#home(
-      words[at + SENDER_LOW],
-      words[at + SENDER_HIGH],
-      words[at + SEQUENCE_LOW],
-      words[at + SEQUENCE_HIGH],
-    );
-  }
-
-  #link(entry: number): void {
-    const home = this.#homeOf(entry);
-    this.#memory.words[ENTRY_WORDS * entry + NEXT_IN_CHAIN] = this.#heads[home];
-    this.#heads[home] = entry;
-  }
-
-  #unlink(entry: number): void {
-    const words = this.#memory.words;
-    const home = this.#homeOf(entry);
-    const next = words[ENTRY_WORDS * entry + NEXT_IN_CHAIN];
-    if (this.#heads[home] === entry) {
-      this.#heads[home] = next;
-      return;
-    }
-    let before = this.#heads[home];
-    while (words[ENTRY_WORDS * before + NEXT_IN_CHAIN] !== entry) {
-      before = words[ENTRY_WORDS * before + NEXT_IN_CHAIN];
-    }
-    words[ENTRY_WORDS * before + NEXT_IN_CHAIN] = next;
+    return ((h << 4) | (sequenceLow & 15)) & (this.heads.length - 1);
   }
 
   /** Doubles. Only called when no entry is free, so all are linked anew. */
-  #grow(): void {
-    this.#capacity *= 2;
-    this.#memory.ensure(4 * ENTRY_WORDS * this.#capacity);
-    this.#heads = new Int32Array(2 * this.#capacity);
-    for (let entry = 1; entry < this.#end; entry++) this.#link(entry);
+  grow(): void {
+    this.capacity *= 2;
+    this.#memory.ensure(4 * ENTRY_WORDS * this.capacity);
+    this.heads = new Int32Array(2 * this.capacity);
+    kernels.linkRemembered(this.#memory.words, this.heads, 1, this.end);
   }
 }
 

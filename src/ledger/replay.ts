@@ -129,9 +129,10 @@ function replayProposal(
     const verdict = checkBlock(block, 0, block.length, expectations, ids, 0, check);
     refuse(verdict, round, proposal.rank, `block ${index}`);
     const { bodyOffset, bodyLength, txnCounter, blockHash } = check;
-    const placed = { bytes: block, bodyOffset, bodyLength, count: txnCounter, ids, idsOffset: 0 };
+    const blocks = Uint32Array.of(bodyOffset, bodyLength, txnCounter, 0);
+    const placed = { bytes: block, blocks, count: 1, transactions: txnCounter, ids };
     chain.orderBlocks(blockHash, 1);
-    chain.executeBlock(placed, round, outcomes);
+    chain.executeBlocks(placed, round, outcomes);
     onBlock?.({ round, rank: proposal.rank, index }, outcomes.subarray(0, txnCounter));
   }
 }

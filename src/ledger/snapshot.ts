@@ -269,7 +269,6 @@ class EntriesReader {
       this.count++;
       at = valueEnd;
     }
-    records.flush();
   }
 
   /** Checks that the key comes after the one before it and answers its hash. */

@@ -126,7 +126,7 @@ export class StateRoot {
   /** Levels 16, 12, 8, 4 and 0 of the tree, 32 bytes a node; made on the first root. */
   #levels: Uint8Array[] = [];
   /** A bit a bucket. */
-  readonly #dirty = new Int32Array(BUCKETS / 32);
+  readonly dirty = new Int32Array(BUCKETS / 32);
   readonly #spans = new Uint32Array(2 * 4096);
   readonly #spanBuckets = new Int32Array(4096);
   readonly #hashes = new Uint8Array(32 * 4096);
@@ -139,7 +139,7 @@ export class StateRoot {
   /** The entry with this hash changed. */
   touch(hash: number): void {
     const bucket = hash >>> 16;
-    this.#dirty[bucket >>> 5] |= 1 << (bucket & 31);
+    this.dirty[bucket >>> 5] |= 1 << (bucket & 31);
   }
 
   get bytes(): number {
@@ -194,9 +194,9 @@ export class StateRoot {
   #hashDirtyBuckets(): number[] {
     const changed: number[] = [];
     const reader = this.#reader;
-    for (let word = 0; word < this.#dirty.length; word++) {
-      let bits = this.#dirty[word];
-      this.#dirty[word] = 0;
+    for (let word = 0; word < this.dirty.length; word++) {
+      let bits = this.dirty[word];
+      this.dirty[word] = 0;
       while (bits !== 0) {
         const bucket = 32 * word + 31 - Math.clz32(bits & -bits);
         bits &= bits - 1;

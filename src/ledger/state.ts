@@ -3,15 +3,17 @@
  * Runs on one thread. Deterministic: the same blocks in the same order give the same outcomes, digest
  * of effects and root on every rank, whatever the size of its tables.
  *
- * The hot path makes no object, closure or view per transaction: it reads the block in place and
- * answers numbers.
+ * Blocks are executed natively (native-execution.ts, native/execution.h) but for the operations that
+ * change the shape of a table, which are here. Nothing makes an object, closure or view per transaction.
  */
 import { assert } from "../base/assert.ts";
 import { writeU64 } from "../base/bytes.ts";
+import { copyRange } from "../base/copy.ts";
 import { kernels } from "../base/kernels.ts";
 import { REMEMBERED_TXNS_MAX, VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { ENTRY, hashKey } from "./entry-hash.ts";
 import { KeyOrder } from "./key-order.ts";
+import { NativeExecution, type PlacedBlocks } from "./native-execution.ts";
 import { NumberTable } from "./number-table.ts";
 import { OUTCOME } from "./receipt.ts";
 import { RecordsTable } from "./records-table.ts";
@@ -24,19 +26,25 @@ const HIGH = 0x1_0000_0000;
 /** Previous digest and u64 round, before the effects of a round. */
 const EFFECTS_HEAD_BYTES = 40;
 
-export interface BlockToExecute {
-  /** Holds the body, count × [u32 length][transaction], at bodyOffset. */
-  bytes: Uint8Array;
-  bodyOffset: number;
-  bodyLength: number;
-  count: number;
-  /** txnID of transaction i at idsOffset + 32·i. */
-  ids: Uint8Array;
-  idsOffset: number;
-  round: number;
-  chainHash: Uint8Array;
-  /** Outcome of transaction i is written to place i. */
-  outcomes: Uint8Array;
+export interface BlocksToExecute extends PlacedBlocks {
+  /** In all of them. */
+  readonly transactions: number;
+  readonly round: number;
+  /** Of block i at 32·i. */
+  readonly chainHashes: Uint8Array;
+  /** Gets the outcomes of all transactions, one after the other. */
+  readonly outcomes: Uint8Array;
+}
+
+/** A rank whose own transactions may still wait when their last valid round is over. */
+export interface ForgettingWatch {
+  /** Whether any transaction that is last valid in `round` is of interest. */
+  expects(round: number): boolean;
+  /**
+   * From now on the state cannot say whether this transaction was executed. `id` is valid during the
+   * call.
+   */
+  forgotten(id: Uint8Array, outcome: number): void;
 }
 
 export interface StateSize {
@@ -49,7 +57,7 @@ export interface StateSize {
 
 export class State {
   /** Transactions executed, by outcome. */
-  readonly counts = new Float64Array(Object.keys(OUTCOME).length);
+  readonly counts: Float64Array;
   #supply: number;
   #effectsDigest: Uint8Array = new Uint8Array(32);
   /** Effects of the open round: room for the head, then chainHash ‖ outcomes of each block. */
@@ -60,23 +68,15 @@ export class State {
   readonly #records = new RecordsTable();
   readonly #balances = new NumberTable(ENTRY.account, 0);
   readonly #floors = new NumberTable(ENTRY.floor, -1);
-  /**
-   * Told the txnID (valid during the call) and outcome of each transaction whose last valid round is
-   * over: from now on the state cannot say whether it was executed.
-   */
-  onForgotten: ((id: Uint8Array, outcome: number) => void) | undefined;
+  forgetting: ForgettingWatch | undefined;
   readonly #forgottenId = new Uint8Array(32);
   readonly #remembered: Remembered;
   readonly #root = new StateRoot(this.#records, [this.#balances, this.#floors]);
+  readonly #native: NativeExecution;
   #order: KeyOrder | undefined;
-  /** Senders come in runs: the floor of the last one, or -1 when floors may have changed. */
-  #lastSender = -1;
-  #lastFloor = -1;
-  /** Views over the arrays that the last block came in. */
+  /** What the last blocks came in, and a view over it. */
   #bytes: Uint8Array = new Uint8Array(0);
   #view = new DataView(this.#bytes.buffer);
-  #ids: Uint8Array = this.#bytes;
-  #idsView = this.#view;
   readonly #touch = (hash: number) => this.#root.touch(hash);
   readonly #isLive = (bytes: Uint8Array, offset: number, keyBytes: number) =>
     this.#records.find(hashKey(ENTRY.record, bytes, offset, keyBytes), bytes, offset, keyBytes) !==
@@ -85,35 +85,35 @@ export class State {
   /** `supply` is the balance of account 0 at the start. Tests give a small `rememberedMax`. */
   constructor(options: { supply: number; rememberedMax?: number }) {
     this.#remembered = new Remembered({ countMax: options.rememberedMax ?? REMEMBERED_TXNS_MAX });
+    this.#native = new NativeExecution({ ...this.#tables(), dirty: this.#root.dirty });
+    this.counts = this.#native.counts;
     assert(Number.isSafeInteger(options.supply) && options.supply >= 0, "supply is an amount");
     this.#supply = options.supply;
     this.#balances.set(0, this.#balances.hash(0), options.supply);
     this.#touch(this.#balances.hash(0));
   }
 
-  /** Executes the transactions of one block, which have been checked, in order. */
-  executeBlock(block: BlockToExecute): void {
-    const { round, count, outcomes, idsOffset } = block;
+  /** Executes the transactions of blocks, which have been checked, in order. */
+  executeBlocks(blocks: BlocksToExecute): void {
+    const { round, count, transactions, chainHashes, outcomes } = blocks;
     assert(round > this.#remembered.through, "a round is executed before it ends");
     assert(this.#openRound < 0 || this.#openRound === round, "one round is executed at a time");
     this.#openRound = round;
     // Rounds that nobody ended were empty: what they would have forgotten goes now.
     if (round > this.#remembered.through + 1) this.#forget(round - 1);
-    this.#use(block.bytes, block.ids);
-    this.#records.begin(this.#bytes, this.#view);
-    const effectsEnd = this.#reserveEffects(32 + count);
-    this.#effects.set(block.chainHash, effectsEnd);
-    let at = block.bodyOffset;
-    for (let i = 0; i < count; i++) {
-      const length = this.#view.getInt32(at, true);
-      const outcome = this.#execute(at + 4, idsOffset + 32 * i, round);
-      outcomes[i] = outcome;
-      this.#effects[effectsEnd + 32 + i] = outcome;
-      this.counts[outcome]++;
-      at += 4 + length;
+    if (blocks.bytes !== this.#bytes) {
+      this.#bytes = blocks.bytes;
+      this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
     }
-    this.#records.flush();
-    assert(at === block.bodyOffset + block.bodyLength, "a body ends with its last transaction");
+    this.#records.begin(this.#bytes, this.#view);
+    const effectsOffset = this.#reserveEffects(32 * count + transactions);
+    let at = effectsOffset;
+    for (let i = 0; i < count; i++) {
+      copyRange(chainHashes, 32 * i, 32, this.#effects, at);
+      at += 32 + blocks.blocks[4 * i + 2];
+    }
+    const out = { outcomes, effects: this.#effects, effectsOffset };
+    this.#native.execute(blocks, round, out, this.#operate);
   }
 
   /** Advances the digest of effects over the blocks of the round, forgets, and raises floors. */
@@ -249,63 +249,40 @@ export class State {
     return start;
   }
 
-  #use(bytes: Uint8Array, ids: Uint8Array): void {
-    if (bytes !== this.#bytes) {
-      this.#bytes = bytes;
-      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  /** All rounds up to this one. */
+  #forget(round: number): void {
+    const remembered = this.#remembered;
+    const { forgetting } = this;
+    // Further ahead nothing is remembered.
+    const last = Math.min(round, remembered.through + VALIDITY_ROUNDS_MAX + 1);
+    for (let each = remembered.through + 1; each <= last; each++) {
+      if (remembered.isEmpty(each)) continue;
+      if (forgetting?.expects(each)) this.#tellForgotten(each, forgetting);
+      this.#native.forget(each, this.#startFloor);
     }
-    if (ids !== this.#ids) {
-      this.#ids = ids;
-      this.#idsView = new DataView(ids.buffer, ids.byteOffset, ids.byteLength);
-    }
+    remembered.through = round;
   }
 
-  #forget(round: number): void {
-    this.#lastSender = -1;
+  #tellForgotten(round: number, watch: ForgettingWatch): void {
     const remembered = this.#remembered;
-    const { onForgotten } = this;
-    if (onForgotten === undefined) return remembered.forget(round, this.#floors, this.#touch);
-    remembered.forget(round, this.#floors, this.#touch, (entry) => {
+    remembered.forEachOf(round, (entry) => {
       remembered.copyId(entry, this.#forgottenId, 0);
-      onForgotten(this.#forgottenId, remembered.outcome(entry));
+      watch.forgotten(this.#forgottenId, remembered.outcome(entry));
     });
   }
 
-  /** Executes the transaction at `txn` and answers its outcome. */
-  #execute(txn: number, idOffset: number, round: number): number {
-    const view = this.#view;
-    const lastValidRound =
-      view.getUint32(txn + TXN_OFFSET.lastValidRound, true) +
-      HIGH * view.getUint16(txn + TXN_OFFSET.lastValidRound + 4, true);
-    if (round > lastValidRound) return OUTCOME.EXPIRED;
-    if (lastValidRound > round + VALIDITY_ROUNDS_MAX) return OUTCOME.BEYOND_WINDOW;
-    const sender = readNumber(view, txn + TXN_OFFSET.senderID);
-    const sequence = readNumber(view, txn + TXN_OFFSET.sequence);
-    const remembered = this.#remembered;
-    const entry = remembered.find(sender, sequence);
-    if (entry !== 0) {
-      return remembered.hasId(entry, this.#idsView, idOffset)
-        ? OUTCOME.DUPLICATE
-        : OUTCOME.SEQUENCE_USED;
-    }
-    if (sender !== this.#lastSender) {
-      this.#lastSender = sender;
-      this.#lastFloor = this.#floors.get(sender, this.#floors.hash(sender));
-    }
-    if (sequence <= this.#lastFloor) return OUTCOME.SEQUENCE_OLD;
-    if (remembered.isFull()) return OUTCOME.WINDOW_FULL;
-    const outcome = this.#operate(txn, sender);
-    remembered.add(sender, sequence, lastValidRound, this.#idsView, idOffset, outcome);
-    return outcome;
-  }
+  /** No sequence number lies below it. */
+  readonly #startFloor = (sender: number, hash: number): void => {
+    this.#floors.set(sender, hash, 0);
+    this.#root.touch(hash);
+  };
 
-  #operate(txn: number, sender: number): number {
+  /** Carries out what the transaction at `txn` asks for. */
+  readonly #operate = (txn: number, sender: number, hash: number): number => {
     const kind = this.#bytes[txn];
     if (kind === TRANSACTION_KIND.transfer) return this.#transfer(txn, sender);
-    if (kind === TRANSACTION_KIND.record) return OUTCOME.OK;
     const keyBytes = this.#bytes[txn + TXN_OFFSET.keyBytes];
     const keyOffset = txn + TXN_OFFSET.key;
-    const hash = hashKey(ENTRY.record, this.#bytes, keyOffset, keyBytes);
     const fieldCount = this.#view.getUint16(txn + TXN_OFFSET.fieldCount, true);
     const fields = keyOffset + keyBytes;
     const records = this.#records;
@@ -322,7 +299,7 @@ export class State {
     }
     this.#root.touch(hash);
     return OUTCOME.OK;
-  }
+  };
 
   #orderKey(order: KeyOrder, keyOffset: number, keyBytes: number): void {
     if (order.isFull()) order.merge(this.#isLive);

@@ -5,11 +5,14 @@
  *
  * WAITING holds what is in no block. What a block took is a chain, kept with that block; byId
  * finds it there too, so that a transaction that is sent again meets the one that is under way.
- * User words of an element: 0 owner, 1 tag (both of the submitter). Times: 0 intended start in ms.
+ * User words of an element: 0 owner, 1 tag (both of the submitter), 2 place of its last valid round
+ * (rank/last-rounds.ts). Times: 0 intended start in ms.
  */
 import { TXN_BYTES_MAX } from "../limits.ts";
 import { type Chain, type FifoCounters, KeyedFifo, type PushBatch } from "./keyed-fifo.ts";
 
+/** The user word that holds the place of its last valid round. */
+export const LAST_ROUND = 2;
 /** In no block. */
 export const WAITING = 0;
 /** The waiting queue of the paper: blocks were lost, their transactions go again after a pause. */

@@ -8,7 +8,6 @@ import type { ProposalName } from "../consensus/effects.ts";
 import { createBlockLocation, locateBlock } from "../ledger/block.ts";
 import type { LedgerRecord } from "../ledger/record.ts";
 import { replayRounds, settledBy } from "../ledger/replay.ts";
-import { BLOCK_TXNS_MAX } from "../limits.ts";
 import type { RankContext } from "./context.ts";
 import type { HeldProposal } from "./proposals.ts";
 
@@ -18,7 +17,10 @@ export class Execution {
   private readonly rank: RankContext;
   /** Judges a proposal that is executed though this rank abstained on it. */
   private readonly ensureChecked: (held: HeldProposal) => void;
-  private readonly outcomes = new Uint8Array(BLOCK_TXNS_MAX);
+  // Of the round that is executed: its blocks, their hashes and outcomes. Grown, never shrunk.
+  private blocks = new Uint32Array(4 * 64);
+  private hashes = new Uint8Array(32 * 64);
+  private outcomes = new Uint8Array(1024);
 
   constructor(rank: RankContext, ensureChecked: (held: HeldProposal) => void) {
     this.rank = rank;
@@ -26,49 +28,62 @@ export class Execution {
   }
 
   execute(round: number, order: readonly ProposalName[]): void {
-    const { chain, proposals } = this.rank;
-    const all: HeldProposal[] = [];
-    let blocks = 0;
+    const { chain, counters, incoming, proposals, session } = this.rank;
+    let count = 0;
+    let transactions = 0;
+    let own: HeldProposal | undefined;
+    let ownBlock = 0;
+    let ownTransaction = 0;
     for (const { rank, hash } of order) {
       const held = proposals.get(round, rank, hash);
       assert(held !== undefined, `the proposal of rank ${rank} in round ${round} is held`);
       this.ensureChecked(held);
-      all.push(held);
-      blocks += held.slots.length;
+      if (rank === session.self) {
+        own = held;
+        ownBlock = count;
+        ownTransaction = transactions;
+      }
+      this.reserveBlocks(count + held.slots.length);
+      for (const slot of held.slots) transactions += this.place(slot, count++);
     }
-    this.orderBlocks(all, blocks);
-    for (const held of all) this.executeProposal(held);
+    if (this.outcomes.length < transactions) this.outcomes = new Uint8Array(2 * transactions);
+    chain.orderBlocks(this.hashes, count);
+    const { blocks } = this;
+    const { bytes } = incoming.fifo;
+    chain.executeBlocks({ bytes, blocks, count, transactions, ids: bytes }, round, this.outcomes);
+    counters.blocks += count;
+    counters.transactions += transactions;
+    if (own !== undefined) this.tellOwn(own, ownBlock, ownTransaction);
     chain.endRound(round);
   }
 
-  /** Fixes the place of every block of a round at once: their hashes form one chain. */
-  private orderBlocks(all: readonly HeldProposal[], blocks: number): void {
-    const { ids } = this.rank.incoming.fifo;
-    const hashes = new Uint8Array(32 * blocks);
-    let at = 0;
-    for (const { slots } of all) {
-      for (const slot of slots) {
-        copyRange(ids, 32 * slot, 32, hashes, at);
-        at += 32;
-      }
-    }
-    this.rank.chain.orderBlocks(hashes, blocks);
+  private reserveBlocks(count: number): void {
+    if (32 * count <= this.hashes.length) return;
+    const grown = { blocks: new Uint32Array(8 * count), hashes: new Uint8Array(64 * count) };
+    grown.blocks.set(this.blocks);
+    grown.hashes.set(this.hashes);
+    Object.assign(this, grown);
   }
 
-  private executeProposal(held: HeldProposal): void {
-    const { chain, incoming, own, session } = this.rank;
+  /** Notes where block `index` of the round lies; answers how many transactions it has. */
+  private place(slot: number, index: number): number {
+    const { incoming } = this.rank;
     const { bytes } = incoming.fifo;
+    locateBlock(bytes, incoming.messageOffset(slot), incoming.messageLength(slot), location);
+    this.blocks[4 * index] = location.bodyOffset;
+    this.blocks[4 * index + 1] = location.bodyLength;
+    this.blocks[4 * index + 2] = location.txnCounter;
+    this.blocks[4 * index + 3] = incoming.idsOffset(slot);
+    copyRange(incoming.fifo.ids, 32 * slot, 32, this.hashes, 32 * index);
+    return location.txnCounter;
+  }
+
+  private tellOwn(held: HeldProposal, firstBlock: number, firstTransaction: number): void {
+    let at = firstTransaction;
     for (let index = 0; index < held.slots.length; index++) {
-      const slot = held.slots[index];
-      locateBlock(bytes, incoming.messageOffset(slot), incoming.messageLength(slot), location);
-      const { bodyOffset, bodyLength, txnCounter: count } = location;
-      const idsOffset = incoming.idsOffset(slot);
-      const block = { bytes, bodyOffset, bodyLength, count, ids: bytes, idsOffset };
-      chain.executeBlock(block, held.round, this.outcomes);
-      this.rank.counters.blocks++;
-      this.rank.counters.transactions += count;
-      if (held.rank === session.self)
-        own.executed(held.round, index, this.outcomes.slice(0, count));
+      const end = at + this.blocks[4 * (firstBlock + index) + 2];
+      this.rank.own.executed(held.round, index, this.outcomes.slice(at, end));
+      at = end;
     }
   }
 

@@ -16,7 +16,8 @@ import { checkTransaction, lastValidRoundOf, senderOf, sequenceOf } from "../led
 import { VERDICT } from "../ledger/verdict.ts";
 import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { DUPLICATE, FULL } from "../queue/keyed-fifo.ts";
-import type { TransactionQueue } from "../queue/transaction-queue.ts";
+import { LAST_ROUND, type TransactionQueue } from "../queue/transaction-queue.ts";
+import type { LastRounds } from "./last-rounds.ts";
 
 export interface IntakeCounters {
   accepted: number;
@@ -42,6 +43,7 @@ export class Intake implements LedgerService {
   orphans = -1;
   private readonly chain: Chain;
   private readonly queue: TransactionQueue;
+  private readonly lastRounds: LastRounds;
   private readonly onAccepted: () => void;
   private readonly propagate: ((accepted: readonly Uint8Array[]) => void) | undefined;
   private readonly listeners: ((batch: ReceiptBatch) => void)[] = [];
@@ -58,6 +60,7 @@ export class Intake implements LedgerService {
     rank: number;
     ranks: number;
     queue: TransactionQueue;
+    lastRounds: LastRounds;
     onAccepted: () => void;
     /** Wants copies of what was accepted, for backup ranks. */
     propagate?: ((accepted: readonly Uint8Array[]) => void) | undefined;
@@ -67,6 +70,7 @@ export class Intake implements LedgerService {
     this.rank = options.rank;
     this.ranks = options.ranks;
     this.queue = options.queue;
+    this.lastRounds = options.lastRounds;
     this.onAccepted = options.onAccepted;
     this.propagate = options.propagate;
   }
@@ -168,7 +172,7 @@ export class Intake implements LedgerService {
           times,
         });
         for (let k = from; k < pushed; k++) {
-          if (slots[k] >= 0) this.counters.accepted++;
+          if (slots[k] >= 0) this.accepted(slots[k], lastValidRoundOf(payload, spans[2 * k]));
           else if (slots[k] === DUPLICATE) {
             this.counters.duplicates++;
             if (!this.takeOver(owner, k)) statuses[this.places[k]] = SUBMIT.DUPLICATE_PENDING;
@@ -183,6 +187,11 @@ export class Intake implements LedgerService {
       }
     }
     return passed;
+  }
+
+  private accepted(slot: number, lastValidRound: number): void {
+    this.counters.accepted++;
+    this.queue.fifo.words[4 * slot + LAST_ROUND] = this.lastRounds.accepted(lastValidRound);
   }
 
   /** What nobody waits for, as its origin is gone, is from now on the caller's. */

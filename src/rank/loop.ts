@@ -101,18 +101,19 @@ export class RankLoop {
 
   constructor(parts: RankParts) {
     const { chain, transport, transactions, events } = parts;
+    const own = new OwnBlocks(transactions, (owner, batch) => intake.deliver(owner, batch));
     const intake = new Intake({
       chain,
       rank: transport.rank,
       ranks: transport.size,
       queue: transactions,
+      lastRounds: own.lastRounds,
       onAccepted: () => this.demand.seek(),
       ...(parts.settings.propagate !== "off" && {
         propagate: (accepted: readonly Uint8Array[]) => this.propagation.accepted(accepted),
       }),
     });
-    const own = new OwnBlocks(transactions, (owner, batch) => intake.deliver(owner, batch));
-    chain.state.onForgotten = (id, outcome) => own.forgotten(id, outcome);
+    chain.state.forgetting = own;
     this.parts = parts;
     this.identity = parts.identity;
     this.healing = new Healing(parts.command);

@@ -6,9 +6,11 @@
 import { assert } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
 import type { ReceiptBatch } from "../ledger/service.ts";
+import type { ForgettingWatch } from "../ledger/state.ts";
 import type { BlockQueue } from "../queue/block-queue.ts";
 import { type Chain, NONE } from "../queue/keyed-fifo.ts";
-import type { TransactionQueue } from "../queue/transaction-queue.ts";
+import { LAST_ROUND, type TransactionQueue } from "../queue/transaction-queue.ts";
+import { LastRounds } from "./last-rounds.ts";
 
 interface OwnBlock {
   readonly chain: Chain;
@@ -44,7 +46,7 @@ class Collector {
   }
 }
 
-export class OwnBlocks {
+export class OwnBlocks implements ForgettingWatch {
   private readonly transactions: TransactionQueue;
   private readonly deliver: (owner: number, batch: ReceiptBatch) => void;
   private readonly rounds = new Map<number, OwnBlock[]>();
@@ -52,6 +54,7 @@ export class OwnBlocks {
   /** Outcomes of transactions that are still here though another rank's block had them, by txnID. */
   private readonly first = new Map<string, number>();
   inFlight = 0;
+  readonly lastRounds = new LastRounds();
   /** The queue's txnIDs, eight words each. */
   private readonly idWords: Int32Array;
 
@@ -103,6 +106,10 @@ export class OwnBlocks {
     const block = this.rounds.get(round)?.[index];
     assert(block !== undefined, "an own block that is executed was proposed");
     block.outcomes = outcomes;
+  }
+
+  expects(round: number): boolean {
+    return this.lastRounds.has(round);
   }
 
   /**
@@ -159,6 +166,7 @@ export class OwnBlocks {
       to.times[at] = times[2 * slot];
       to.outcomes[at] = outcomes === undefined ? 0 : outcomes[i];
       for (let k = 0; k < 8; k++) to.idWords[8 * at + k] = idWords[8 * slot + k];
+      if (outcomes !== undefined) this.lastRounds.settled(words[4 * slot + LAST_ROUND]);
       if (outcomes !== undefined && this.first.size > 0) this.recall(to, at);
       slot = fifo.next(slot);
     }

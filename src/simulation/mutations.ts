@@ -285,13 +285,13 @@ export const MUTATIONS: readonly Mutation[] = [
     },
   },
   {
-    bug: "a block is left out",
+    bug: "the blocks of a round are left out",
     // An assertion of the chain may be first.
     rules: ["S8", "CRASH"],
     mutate: ({ chain }) => {
-      const execute = chain!.executeBlock.bind(chain);
+      const execute = chain!.executeBlocks.bind(chain);
       let calls = 0;
-      chain!.executeBlock = (...args) => {
+      chain!.executeBlocks = (...args) => {
         if (++calls !== 3) execute(...args);
       };
     },

@@ -2,8 +2,10 @@
  * What executing a transaction costs: `bun test/bench/state.bench.ts [records]`. Not part of the tests.
  * Blocks lie in shared memory as they do in a rank; keys are drawn Zipfian (0.99) and scrambled.
  */
+
 import { State } from "../../src/ledger/state.ts";
 import { encodeInsert, encodeTransfer, encodeUpdate } from "../../src/ledger/transaction.ts";
+import { executeBlock } from "../support/execute-block.ts";
 
 const RECORDS = Number(process.argv[2] ?? 100_000);
 const FIELDS = 10;
@@ -98,7 +100,7 @@ function run(encode: Encode, count: number, blockTxns: number, sender = -1): num
     const before = process.cpuUsage();
     for (let b = 0; b + 1 < starts.length; b++) {
       const first = b * blockTxns;
-      state.executeBlock({
+      executeBlock(state, {
         bytes: chunkBytes,
         bodyOffset: starts[b],
         bodyLength: starts[b + 1] - starts[b],

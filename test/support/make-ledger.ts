@@ -3,6 +3,7 @@
  * and digests by the production state, files by plain synchronous calls. Deterministic but for
  * keys. What a test wants to be wrong it changes through the hooks, before things are signed.
  */
+
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeU64 } from "../../src/base/bytes.ts";
@@ -28,6 +29,7 @@ import {
 import { State } from "../../src/ledger/state.ts";
 import { encodeTransaction, type TransactionInput } from "../../src/ledger/transaction-object.ts";
 import { LEDGER_DIRECTORIES, recordName, segmentName } from "../../src/storage/paths.ts";
+import { executeBlock } from "./execute-block.ts";
 import { foldSegment, writeCheckpoint } from "./ledger-files.ts";
 import { type Blocks, type MadeProposal, makeProposal } from "./make-proposal.ts";
 import { type Sign, signerOf, signRestart, signSeal, signVotes } from "./sign-records.ts";
@@ -204,7 +206,7 @@ export class LedgerMaker {
     const outcomes = new Uint8Array(count);
     const { bodyOffset, bodyLength } = at;
     const place = { bytes, bodyOffset, bodyLength, count, ids, idsOffset: 0 };
-    this.state.executeBlock({ ...place, round, chainHash: next, outcomes });
+    executeBlock(this.state, { ...place, round, chainHash: next, outcomes });
     for (let i = 0; i < count; i++) {
       this.executed.push({ id: ids.subarray(32 * i, 32 * i + 32), outcome: outcomes[i] });
     }

@@ -2,6 +2,7 @@
  * A LedgerService in memory for tests of what stands above a rank: a queue of a given size and a
  * real state that a test moves on round by round, by hand or after each submit.
  */
+
 import { kernels } from "../../src/base/kernels.ts";
 import { encodeFrame } from "../../src/ledger/intake-frames.ts";
 import {
@@ -18,6 +19,7 @@ import {
   sequenceOf,
 } from "../../src/ledger/transaction.ts";
 import { VERDICT } from "../../src/ledger/verdict.ts";
+import { executeBlock } from "./execute-block.ts";
 
 interface Entry {
   owner: number;
@@ -115,7 +117,7 @@ export class MemoryService implements LedgerService {
     const outcomes = new Uint8Array(count);
     const place = { bytes: body, bodyOffset: 0, bodyLength, count, ids, idsOffset: 0 };
     const chainHash = new Uint8Array(32);
-    this.state.executeBlock({ ...place, round: this.round, chainHash, outcomes });
+    executeBlock(this.state, { ...place, round: this.round, chainHash, outcomes });
     this.state.endRound(this.round);
     return outcomes;
   }

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { State } from "../../../src/ledger/state.ts";
 import { VALIDITY_ROUNDS_MAX } from "../../../src/limits.ts";
+import { executeBlock } from "../../support/execute-block.ts";
 import {
   encode,
   latin,
@@ -30,7 +31,7 @@ export function execute(state: State, txns: ModelTransaction[], round: number, c
     at += 4 + body.length;
   }
   const outcomes = new Uint8Array(txns.length);
-  state.executeBlock({
+  executeBlock(state, {
     bytes,
     bodyOffset,
     bodyLength,

@@ -7,8 +7,9 @@ import { State } from "../../../src/ledger/state.ts";
 import { encodeTransaction } from "../../../src/ledger/transaction-object.ts";
 import { buildBlocks } from "../../../src/queue/block-building.ts";
 import { BlockQueue } from "../../../src/queue/block-queue.ts";
-import { TransactionQueue } from "../../../src/queue/transaction-queue.ts";
+import { LAST_ROUND, TransactionQueue } from "../../../src/queue/transaction-queue.ts";
 import { OwnBlocks } from "../../../src/rank/own-blocks.ts";
+import { executeBlock } from "../../support/execute-block.ts";
 import { makeBlock, SETTING, TRANSFER } from "../ledger/samples.ts";
 
 const LAST_VALID = 3;
@@ -23,20 +24,21 @@ function rankWithIt() {
     if (level === "final") told.push(...outcomes.subarray(0, count));
   });
   const state = new State({ supply: 1000 });
-  state.onForgotten = (id, outcome) => own.forgotten(id, outcome);
+  state.forgetting = own;
   const spans = Uint32Array.of(0, BYTES.length);
   const ids = new Uint8Array(32);
   kernels.leafHashes(BYTES, spans, 1, ids, 0);
   const batch = { ids, payload: BYTES, spans, from: 0, count: 1, slots: new Int32Array(1) };
   const tags = { owner: 0, tags: new Int32Array(1), times: new Float64Array(1) };
   expect(transactions.accept({ ...batch, ...tags })).toBe(1);
+  transactions.fifo.words[4 * batch.slots[0] + LAST_ROUND] = own.lastRounds.accepted(LAST_VALID);
 
   const execute = (round: number) => {
     const block = makeBlock([BYTES], { ...SETTING, round });
     const at = createBlockLocation();
     locateBlock(block, 0, block.length, at);
     const outcomes = new Uint8Array(1);
-    state.executeBlock({
+    executeBlock(state, {
       ...{ bytes: block, bodyOffset: at.bodyOffset, bodyLength: at.bodyLength, count: 1 },
       ...{ ids, idsOffset: 0, round, chainHash: new Uint8Array(32), outcomes },
     });
