@@ -49,13 +49,13 @@ inline MPI_Comm mergeSides(MPI_Comm sides, bool later) {
 // Collective over `merged`: agrees on the numbers of new processes and on the mesh's id. When it
 // returns here, everybody has everything but this last answer.
 inline Mesh makeMesh(MPI_Comm merged, Place& place) {
-  enum Word { PROCESS, SIZE, NEXT, MESH, HOST, CHANCE, WORDS };
+  enum Word { PROCESS, SIZE, NEXT, MESH, CHANCE, ADDRESS, WORDS = ADDRESS + ADDRESS_WORDS };
   int size = 0, rank = 0;
   CHECK(MPI_Comm_size(merged, &size));
   CHECK(MPI_Comm_rank(merged, &rank));
-  int64_t mine[WORDS] = {place.process,   place.sizeAtStart,
-                         place.numberNext, place.meshIdMax,
-                         static_cast<int64_t>(place.hostHash), std::random_device{}()};
+  int64_t mine[WORDS] = {place.process, place.sizeAtStart, place.numberNext, place.meshIdMax,
+                         std::random_device{}()};
+  memcpy(mine + ADDRESS, &place.address, sizeof place.address);
   std::vector<int64_t> all(static_cast<size_t>(size) * WORDS);
   CHECK(MPI_Allgather(mine, WORDS, MPI_INT64_T, all.data(), WORDS, MPI_INT64_T, merged));
   for (int i = 0; i < size; i++) {
@@ -67,7 +67,9 @@ inline Mesh makeMesh(MPI_Comm merged, Place& place) {
   for (int i = 0; i < size; i++) {
     const int64_t process = all[i * WORDS + PROCESS];
     mesh.processes.push_back(static_cast<int>(process >= 0 ? process : place.numberNext++));
-    mesh.hostHashes.push_back(static_cast<uint64_t>(all[i * WORDS + HOST]));
+    Address address;
+    memcpy(&address, &all[static_cast<size_t>(i * WORDS + ADDRESS)], sizeof address);
+    mesh.addresses.push_back(address);
   }
   place.process = mesh.processes[static_cast<size_t>(rank)];
   mesh.id = place.meshIdMax =

@@ -22,8 +22,9 @@ inline void Engine::startCollective(Command& command) {
       case Command::Kind::Allgather:
         if (gathersByDoubling(lane, command.count)) {
           const int tag = static_cast<int>(lane.gathers++ % tagMax_);
-          collective.gather = std::make_shared<Gather>(lane.communicator, tag, command.sendBytes,
-                                                       command.receiveBytes, command.count);
+          collective.gather = std::make_shared<Gather>(
+              lane.communicator, tag, command.sendBytes, command.receiveBytes, command.count,
+              [this, processes = lane.processes](int to) { ring(processes[static_cast<size_t>(to)]); });
           gathers_.insert(collective.gather);
           break;
         }
@@ -45,6 +46,10 @@ inline void Engine::startCollective(Command& command) {
   }
   lane.queue.push_back(collective);
   collectivesPending_++;
+  // Of a collective of MPI's own nobody knows who is sent what: all who may wait for it are rung.
+  if (collective.gather == nullptr) {
+    for (int process : lane.processes) ring(process);
+  }
 }
 
 // Few members are told faster one by one: a chain of messages is as long as its slowest links.

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -128,6 +127,7 @@ class Engine {
   };
   struct Lane {
     MPI_Comm communicator = MPI_COMM_NULL;
+    std::vector<int> processes;  // by rank in it
     uint64_t gathers = 0;
     std::deque<Collective> queue;
     bool poisoned = false;
@@ -159,6 +159,7 @@ class Engine {
     size_t mesh = 0;  // index in meshes_
     int meshRank = 0;
     uint64_t hostHash = 0;
+    Doorbell* bell = nullptr;  // nullptr: cannot be rung
     bool forgotten = false;  // nothing more is sent to it
     bool buried = false;     // nothing more is received from it
     std::deque<Frame> outbox;
@@ -213,6 +214,8 @@ class Engine {
   void poison(int lane, const MpiError& error);
   // mpi-mesh.h
   Peer* peerOf(int process);
+  void ring(int process);
+  bool isRungByAll() const;
   void addMesh(const Mesh& mesh);
   void announce(const Mesh& mesh, const std::vector<int>& newPeers);
   void sendControlToAll(const ControlMessage& message);
@@ -241,11 +244,10 @@ class Engine {
   Arena arena_;
   Backoff backoff_;
 
+  Doorbell* bell_ = nullptr;  // made before the thread is launched
   std::mutex commandMutex_;
-  std::condition_variable commandArrived_;
   std::vector<Command> commands_;
   std::atomic<bool> hasCommands_{false};
-  bool sleeping_ = false;  // under commandMutex_
 
   std::mutex outputMutex_;
   Output output_;
@@ -263,6 +265,7 @@ class Engine {
   std::set<std::shared_ptr<Gather>> gathers_;
   std::vector<Lane> lanes_;  // the last one is the control lane: barrier and allreduce
   std::vector<std::unique_ptr<Peer>> peers_;  // by process number; nullptr: never met
+  uint32_t processesMet_ = 0;  // those of `peers_`, this one among them
   struct Burial {
     int process;
     double atMs;

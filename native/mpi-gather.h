@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "mpi-error.h"
@@ -15,8 +16,11 @@ namespace baash {
 
 class Gather {
  public:
-  Gather(MPI_Comm communicator, int tag, const uint8_t* send, uint8_t* receive, int bytes)
-      : communicator_(communicator), tag_(tag), receive_(receive), bytes_(bytes) {
+  // `onSent` is told the rank of each message's receiver.
+  Gather(MPI_Comm communicator, int tag, const uint8_t* send, uint8_t* receive, int bytes,
+         std::function<void(int)> onSent)
+      : communicator_(communicator), tag_(tag), receive_(receive), bytes_(bytes),
+        onSent_(std::move(onSent)) {
     CHECK(MPI_Comm_rank(communicator, &rank_));
     CHECK(MPI_Comm_size(communicator, &ranks_));
     parts_.resize(static_cast<size_t>(ranks_) * bytes);
@@ -56,12 +60,14 @@ class Gather {
     uint8_t* into = parts_.data() + static_cast<size_t>(held_) * bytes_;
     CHECK(MPI_Irecv(into, count, MPI_BYTE, from, tag_, communicator_, &requests_[0]));
     CHECK(MPI_Isend(parts_.data(), count, MPI_BYTE, to, tag_, communicator_, &requests_[1]));
+    onSent_(to);
   }
 
   MPI_Comm communicator_;
   int tag_;
   uint8_t* receive_;
   int bytes_;
+  std::function<void(int)> onSent_;
   int rank_ = 0, ranks_ = 1;
   int held_ = 1, coming_ = 0;
   MPI_Request requests_[2] = {MPI_REQUEST_NULL, MPI_REQUEST_NULL};

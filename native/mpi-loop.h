@@ -15,20 +15,19 @@ namespace baash {
 
 inline Engine::Engine(Options options) : options_(std::move(options)) {
   arena_.reset(options_.arenaBytes);
+  bell_ = Doorbell::make(place_.address);
   scratch_.reset(new uint8_t[FRAME_BYTES_MAX]);
 }
 
 // ---- JavaScript's thread ----
 
 inline void Engine::enqueue(Command&& command) {
-  bool wake;
   {
     std::lock_guard<std::mutex> lock(commandMutex_);
     commands_.push_back(std::move(command));
     hasCommands_.store(true, std::memory_order_release);  // pairs with the load in takeCommands
-    wake = sleeping_;
   }
-  if (wake) commandArrived_.notify_one();
+  bell_->ring();
 }
 
 inline void Engine::takeOutput(Output& output) {
@@ -108,7 +107,7 @@ inline void Engine::open() {
   CHECK(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &tagMax, &found));
   if (found) tagMax_ = *tagMax;
 
-  place_.hostHash = hashOf(host);
+  place_.address.hostHash = hashOf(host);
   lanes_.resize(static_cast<size_t>(options_.lanes) + 1);
   MPI_Comm parents = MPI_COMM_NULL;
   CHECK(MPI_Comm_get_parent(&parents));
@@ -125,7 +124,7 @@ inline void Engine::open() {
   for (size_t process = 0; process < peers_.size(); process++) {
     if (peers_[process] == nullptr) continue;
     processes.push_back(static_cast<int>(process));
-    if (peers_[process]->hostHash == place_.hostHash) {
+    if (peers_[process]->hostHash == place_.address.hostHash) {
       ranksOnHost.push_back(static_cast<int>(process));
     }
   }
@@ -140,17 +139,20 @@ inline void Engine::openWorld() {
   CHECK(MPI_Comm_size(MPI_COMM_WORLD, &count));
   place_.sizeAtStart = count;
   Mesh mesh;
-  mesh.hostHashes.resize(static_cast<size_t>(count));
+  mesh.addresses.resize(static_cast<size_t>(count));
   for (int process = 0; process < count; process++) mesh.processes.push_back(process);
-  CHECK(MPI_Allgather(&place_.hostHash, 1, MPI_UINT64_T, mesh.hostHashes.data(), 1, MPI_UINT64_T,
-                      MPI_COMM_WORLD));
+  CHECK(MPI_Allgather(&place_.address, ADDRESS_WORDS, MPI_UINT64_T, mesh.addresses.data(),
+                      ADDRESS_WORDS, MPI_UINT64_T, MPI_COMM_WORLD));
   const auto duplicate = [](MPI_Comm* to) {
     CHECK(MPI_Comm_dup(MPI_COMM_WORLD, to));
     returnErrors(*to);
   };
   duplicate(&mesh.pointToPoint);
   duplicate(&mesh.parent);
-  for (Lane& lane : lanes_) duplicate(&lane.communicator);
+  for (Lane& lane : lanes_) {
+    duplicate(&lane.communicator);
+    lane.processes = mesh.processes;
+  }
   addMesh(mesh);
 }
 
@@ -183,6 +185,7 @@ inline void Engine::run() {
 inline void Engine::loop() {
   while (closing_ != Closing::Finished) {
     counters.polls++;
+    const uint32_t rings = bell_->rings();
     bool worked = takeCommands();
     worked |= testRequests();
     worked |= testLanes();
@@ -196,16 +199,13 @@ inline void Engine::loop() {
       backoff_.active();
       continue;
     }
-    const bool expecting =
-        collectivesPending_ > 0 || operationsUnderWay_ > 0 || !requests_.empty();
-    const double sleepUs = backoff_.rest(expecting);
+    const bool expecting = collectivesPending_ > 0 || operationsUnderWay_ > 0 ||
+                           !requests_.empty() || held_.present ||
+                           closing_ != Closing::No;
+    const double sleepUs = backoff_.rest(expecting, isRungByAll());
     if (sleepUs == 0) continue;
-    std::unique_lock<std::mutex> lock(commandMutex_);
-    if (!commands_.empty()) continue;
     counters.sleeps++;
-    sleeping_ = true;
-    commandArrived_.wait_for(lock, std::chrono::microseconds(static_cast<int64_t>(sleepUs)));
-    sleeping_ = false;
+    bell_->sleep(rings, sleepUs);
   }
 }
 
@@ -281,6 +281,8 @@ inline bool Engine::testRequests() {
     const Pending pending = pending_[indices_[i]];
     if (pending.frame.payload != nullptr) {
       completeSend(pending);
+      // MPI may have kept it back until now.
+      ring(pending.peer);
       freed.push_back(pending.peer);
     } else if (pending.incoming != nullptr) {
       pending.incoming->framesUnderWay--;

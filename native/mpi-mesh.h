@@ -16,6 +16,15 @@ inline Engine::Peer* Engine::peerOf(int process) {
   return process >= 0 && index < peers_.size() ? peers_[index].get() : nullptr;
 }
 
+// It has something to receive.
+inline void Engine::ring(int process) {
+  const Peer* peer = peerOf(process);
+  if (peer != nullptr && peer->bell != nullptr) peer->bell->ring();
+}
+
+// Whoever sends to this process wakes it: nobody is on another host or cannot reach its bell.
+inline bool Engine::isRungByAll() const { return bell_->ringers() + 1 >= processesMet_; }
+
 inline void Engine::addMesh(const Mesh& mesh) {
   const size_t index = meshes_.size();
   meshes_.push_back(mesh);
@@ -31,8 +40,12 @@ inline void Engine::addMesh(const Mesh& mesh) {
     auto peer = std::make_unique<Peer>();
     peer->mesh = index;
     peer->meshRank = static_cast<int>(i);
-    peer->hostHash = mesh.hostHashes[i];
+    peer->hostHash = mesh.addresses[i].hostHash;
+    if (peer->hostHash == place_.address.hostHash && process != place_.process) {
+      peer->bell = Doorbell::find(mesh.addresses[i]);
+    }
     peers_[static_cast<size_t>(process)] = std::move(peer);
+    processesMet_++;
     newPeers.push_back(process);
   }
   chooseProbed();
@@ -44,7 +57,7 @@ inline void Engine::addMesh(const Mesh& mesh) {
   for (size_t process = 0; process < peers_.size(); process++) {
     if (peers_[process] == nullptr) continue;
     event.numbers.push_back(static_cast<int>(process));
-    if (peers_[process]->hostHash == place_.hostHash) {
+    if (peers_[process]->hostHash == place_.address.hostHash) {
       event.neighbours.push_back(static_cast<int>(process));
     }
   }

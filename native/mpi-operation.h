@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "mpi-doorbell.h"
 #include "mpi-error.h"
 
 namespace baash {
@@ -26,7 +27,7 @@ inline uint64_t mixed(uint64_t hash, uint64_t word) { return (hash ^ word) * 109
 struct Mesh {
   int64_t id = 0;  // counts up in the upper half; chance in the lower tells two of one count apart
   std::vector<int> processes;        // by rank in the communicators
-  std::vector<uint64_t> hostHashes;  // by rank too
+  std::vector<Address> addresses;    // by rank too
   MPI_Comm pointToPoint = MPI_COMM_NULL;
   // For making further communicators, which sends messages with plain tags: probing would take
   // them.
@@ -116,7 +117,7 @@ struct Place {
   int64_t sizeAtStart = 0;  // of the job
   int64_t numberNext = 0;   // above all process numbers that it has heard of
   int64_t meshIdMax = 0;
-  uint64_t hostHash = 0;
+  Address address{};
 };
 
 // Shared by the engine and the helper thread that performs it, which may outlive its deadline.

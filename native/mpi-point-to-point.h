@@ -120,6 +120,7 @@ inline bool Engine::pump(int to) {
     }
     worked = true;
   }
+  if (worked) ring(to);
   if (peer.stalled && peer.outbox.size() < OUTBOX_FRAMES_MAX / 2) peer.stalled = false;
   return worked;
 }

@@ -224,6 +224,7 @@ inline void Engine::install(double id) {
       if (!lanes_[i].queue.empty()) failed_ = true;
       lanes_[i] = Lane{};
       lanes_[i].communicator = (*regroup)->communicators[i];
+      lanes_[i].processes = (*regroup)->members;
     }
     if (static_cast<int>((*regroup)->members.size()) < size) failed_ = true;
     generation_++;

@@ -53,6 +53,17 @@ describe.each([0, 1, 2, 4, 16])("%d ranks (0: without mpirun)", (ranks) => {
   );
 });
 
+test(
+  "idle ranks of a host sleep until they are rung",
+  async () => {
+    const { results } = await runClean({ ranks: 4, program: "idle", env: { IDLE_MS: "1000" } });
+    // Every 10 ms; who cannot be rung looks every 1.5 ms at the latest.
+    expect(results[0].wakes).toBeGreaterThan(20);
+    expect(results[0].wakes).toBeLessThan(300);
+  },
+  TIMEOUT_MS,
+);
+
 test.each([1, 4])(
   "messages of 8 MiB go around a ring of %d",
   async (ranks) => {
