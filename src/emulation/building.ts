@@ -115,6 +115,7 @@ export class Building {
     const at = resources.compute(clock.now(), mean, slowest);
     schedule(this.world, at, () => {
       cohort.building = false;
+      if (count > 0) loads.get(cohort.name)!.roundTrips.proposed(round, clock.now());
       this.hooks.feed(cohort, { at: clock.now(), kind: "mined", round });
     });
   }

@@ -185,8 +185,9 @@ class Emulation {
         if (effect.to !== "all") return this.exchange.answer(cohort, effect);
         return this.exchange.announce(actor, effect.decided);
       case "agreed":
-        if (effect.name.rank === judge.member)
-          cohort.agreedAt.set(effect.round, this.world.clock.now());
+        if (effect.name.rank !== judge.member) return;
+        cohort.agreedAt.set(effect.round, this.world.clock.now());
+        this.world.loads.get(cohort.name)!.roundTrips.agreed(effect.round, this.world.clock.now());
         return;
       case "link":
         return this.storage.link(judge, effect);
@@ -325,6 +326,7 @@ class Emulation {
     const load = loads.get(cohort.name)!;
     const share = cohort.batches.get(round);
     if (share === undefined) return;
+    load.settled(share.count);
     measures.transactions += share.count;
     measures.blocksAgreed += share.blocks;
     const agreedAt = cohort.agreedAt.get(round);

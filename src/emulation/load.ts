@@ -3,6 +3,7 @@
  * and time. Transactions are numbered in the order they come, so that a proposal is a span of numbers
  * and the time at which each came follows from its number.
  */
+import { RoundTrips } from "../rank/round-trips.ts";
 
 export interface LoadOptions {
   /** Transactions a second of each rank. */
@@ -31,6 +32,7 @@ export interface Share {
 }
 
 export class Load {
+  readonly roundTrips = new RoundTrips();
   private readonly options: LoadOptions;
   /** Transactions a millisecond of all ranks. */
   private readonly rate: number;
@@ -39,6 +41,8 @@ export class Load {
   private taken = 0;
   private returned: Batch[] = [];
   private returnedCount = 0;
+  /** Proposed and not final. */
+  private inFlight = 0;
 
   constructor(options: LoadOptions, startedAt: number) {
     this.options = options;
@@ -54,18 +58,27 @@ export class Load {
 
   /** How many came by `time`. */
   came(time: number): number {
-    return Math.max(0, Math.floor((time - this.startedAt) * this.rate));
+    // What came at this very moment has come, whatever rounding says.
+    return Math.max(0, Math.floor((time - this.startedAt) * this.rate + 1e-6));
   }
 
   waiting(now: number): number {
     return this.came(now) - this.taken + this.returnedCount;
   }
 
-  /** When somebody has a block to propose: a full one, or one whose oldest waited blockDelay. */
+  /** As rank/demand.ts: a rank that has nothing under way waits for nothing where rounds are short. */
+  private get delayMs(): number {
+    const { blockDelayMs } = this.options;
+    // Of most ranks nothing is under way: so many have one transaction each, or fewer have more.
+    const areIdle = this.inFlight < this.ranks / 2;
+    return areIdle && this.roundTrips.areShort(blockDelayMs) ? 0 : blockDelayMs;
+  }
+
+  /** When somebody has a block to propose: a full one, or one whose oldest waited long enough. */
   dueAt(now: number): number {
     if (this.returnedCount > 0) return now;
-    const { blockTransactions, blockDelayMs } = this.options;
-    const waited = this.cameAt(this.taken) + blockDelayMs;
+    const { blockTransactions } = this.options;
+    const waited = this.cameAt(this.taken) + this.delayMs;
     const full = this.cameAt(this.taken + blockTransactions * this.ranks - 1);
     return Math.min(waited, full);
   }
@@ -77,14 +90,14 @@ export class Load {
 
   /** Takes what `ranks` of the ranks propose now: full blocks, and what has waited long enough. */
   take(now: number, ranks: number): Share {
-    const { blockTransactions, blockDelayMs, proposalBlocksMax } = this.options;
+    const { blockTransactions, proposalBlocksMax } = this.options;
     const mean = (this.came(now) - this.taken) / ranks;
     // Of a rank that fills block after block only the last one is not full, and it may wait.
     const ready =
       mean >= 2 * blockTransactions
         ? Math.floor(mean / blockTransactions) * blockTransactions * ranks
         : Math.max(
-            this.came(now - blockDelayMs) - this.taken,
+            this.came(now - this.delayMs) - this.taken,
             mean >= blockTransactions ? blockTransactions * ranks : 0,
           );
     const room = proposalBlocksMax * blockTransactions * ranks;
@@ -96,6 +109,7 @@ export class Load {
     if (fresh > 0) batches.push({ first: this.taken, count: fresh });
     this.taken += fresh;
     const count = back + fresh;
+    this.inFlight += count;
     const most = Math.ceil(count / ranks);
     const blocksMost = Math.ceil(most / blockTransactions);
     const full = Math.floor(count / ranks);
@@ -111,7 +125,13 @@ export class Load {
     for (const batch of batches) {
       this.returned.push(batch);
       this.returnedCount += batch.count;
+      this.inFlight -= batch.count;
     }
+  }
+
+  /** So many of what was proposed are final. */
+  settled(count: number): void {
+    this.inFlight -= count;
   }
 
   /** So many ranks go on; what the others had accepted is not asked for again. */

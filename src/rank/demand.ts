@@ -1,6 +1,7 @@
 /**
- * When this rank asks for a round: for a full block, or for one whose oldest transaction has waited
- * blockDelay; not more often than the round interval, and not while storage lags behind. Main thread.
+ * When this rank asks for a round: for a full block, for one whose oldest transaction has waited
+ * blockDelay, or at once where rounds are short and none of its own is under way (round-trips.ts); not
+ * more often than the round interval, and not while storage lags behind. Main thread.
  */
 import type { KeyedFifo } from "../queue/keyed-fifo.ts";
 import type { RankContext, RankShared } from "./context.ts";
@@ -27,7 +28,8 @@ export class Demand {
 
   /** The last block may close before it is full. */
   oldestIsDue(): boolean {
-    const { transactions, clock, settings } = this.shared();
+    const { transactions, clock, settings, own } = this.shared();
+    if (own.inFlight === 0 && own.roundTrips.areShort(settings.blockDelayMs)) return true;
     const waited = clock.wall() - transactions.oldestTime();
     return this.ports.draining() || waited >= settings.blockDelayMs;
   }

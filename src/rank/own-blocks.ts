@@ -11,6 +11,7 @@ import type { BlockQueue } from "../queue/block-queue.ts";
 import { type Chain, NONE } from "../queue/keyed-fifo.ts";
 import { LAST_ROUND, type TransactionQueue } from "../queue/transaction-queue.ts";
 import { LastRounds } from "./last-rounds.ts";
+import { RoundTrips } from "./round-trips.ts";
 
 interface OwnBlock {
   readonly chain: Chain;
@@ -55,6 +56,7 @@ export class OwnBlocks implements ForgettingWatch {
   private readonly first = new Map<string, number>();
   inFlight = 0;
   readonly lastRounds = new LastRounds();
+  readonly roundTrips = new RoundTrips();
   /** The queue's txnIDs, eight words each. */
   private readonly idWords: Int32Array;
 
@@ -69,7 +71,8 @@ export class OwnBlocks implements ForgettingWatch {
   }
 
   /** Takes over the transactions of these blocks of the outgoing queue. */
-  add(round: number, outgoing: BlockQueue, slots: readonly number[]): void {
+  add(round: number, outgoing: BlockQueue, slots: readonly number[], now: number): void {
+    if (slots.length > 0) this.roundTrips.proposed(round, now);
     const { words, times } = outgoing.fifo;
     const blocks = slots.map((slot): OwnBlock => {
       const chain = {
@@ -120,13 +123,15 @@ export class OwnBlocks implements ForgettingWatch {
     if (this.transactions.byId(id, 0) !== NONE) this.first.set(toHex(id), outcome);
   }
 
-  agreed(round: number): void {
+  agreed(round: number, now: number): void {
+    this.roundTrips.agreed(round, now);
     for (const { chain } of this.rounds.get(round) ?? []) this.collect(chain, undefined);
     this.flush("agreed");
   }
 
   /** The round is final with these blocks in it: receipts go out, the transactions are done. */
   settle(round: number): void {
+    this.roundTrips.over(round);
     for (const { chain, outcomes } of this.rounds.get(round) ?? []) {
       assert(outcomes !== undefined, "own blocks of a final round were executed");
       this.collect(chain, outcomes);
@@ -139,6 +144,7 @@ export class OwnBlocks implements ForgettingWatch {
 
   /** The round is final without these blocks: their transactions wait again. */
   giveBack(round: number): number {
+    this.roundTrips.over(round);
     const blocks = this.rounds.get(round) ?? [];
     this.rounds.delete(round);
     let count = 0;

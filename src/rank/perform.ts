@@ -189,7 +189,7 @@ export class Performer {
       slots.push(slot);
       slot = outgoing.fifo.next(slot);
     }
-    own.add(round, outgoing, slots);
+    own.add(round, outgoing, slots, clock.now());
     const draft = (count: number) => {
       const header = encodeProposalHeader({
         chainId: chain.chainId,
@@ -316,7 +316,7 @@ export class Performer {
   }
 
   private agreed(round: number, { rank }: ProposalName): void {
-    if (rank === this.rank.session.self) this.rank.own.agreed(round);
+    if (rank === this.rank.session.self) this.rank.own.agreed(round, this.rank.clock.now());
   }
 
   // Step 7.

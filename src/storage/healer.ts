@@ -6,7 +6,7 @@
 import { fromHex } from "../base/bytes.ts";
 import { BaashError } from "../base/errors.ts";
 import type { Copies } from "./copies.ts";
-import { readDirectoryIfAny } from "./file-ops.ts";
+import { readDirectoryIfAny, readFileIfAny } from "./file-ops.ts";
 import { parseRecordName, parseSegmentName } from "./paths.ts";
 import { type KnownRecord, type Repaired, rebuildSegment, repairRecord } from "./repair.ts";
 import type { SharedLog } from "./shared-log.ts";
@@ -92,14 +92,20 @@ export class Healer {
   async hashOf(slot: number): Promise<Uint8Array | undefined> {
     const known = this.log.hashOf(slot);
     if (known !== undefined) return known;
-    const { ops, paths, segments } = this.log.context;
+    const { segments } = this.log.context;
     const next = this.log.segmentOf(slot + 1);
     const index = await segments.open(next);
     if (index !== undefined) return index.prevHash(slot + 1);
+    return await this.onlyParent(next, slot + 1);
+  }
+
+  /** The parent of the record of `slot`, by its name in the tail. */
+  private async onlyParent(segment: number, slot: number): Promise<Uint8Array | undefined> {
+    const { ops, paths } = this.log.context;
     const parents = new Set<string>();
-    for (const name of await readDirectoryIfAny(ops, paths.tail(next))) {
-      const child = parseRecordName(name);
-      if (child?.slot === slot + 1) parents.add(child.prevHash);
+    for (const name of await readDirectoryIfAny(ops, paths.tail(segment))) {
+      const place = parseRecordName(name);
+      if (place?.slot === slot) parents.add(place.prevHash);
     }
     // A paused writer may have left a file beside the chain: then the names alone do not tell.
     return parents.size === 1 ? fromHex([...parents][0]) : undefined;
@@ -126,8 +132,16 @@ export class Healer {
   private async hashBefore(slot: number): Promise<Uint8Array | undefined> {
     const known = this.log.hashOf(slot - 1);
     if (known !== undefined) return known;
-    const before = await this.log.context.segments.open(this.log.segmentOf(slot - 1));
-    return before?.hash(slot - 1);
+    const { ops, paths, segments, judge } = this.log.context;
+    const segment = this.log.segmentOf(slot - 1);
+    const index = await segments.open(segment);
+    if (index !== undefined) return index.hash(slot - 1);
+    // Not folded yet, as a record of it was damaged: its last one says what it is.
+    const prevHash = await this.onlyParent(segment, slot - 1);
+    if (prevHash === undefined) return undefined;
+    const bytes = await readFileIfAny(ops, paths.record(segment, slot - 1, prevHash));
+    const judgement = bytes && judge(bytes, { slot: slot - 1, prevHash });
+    return judgement?.intact ? judgement.hash : undefined;
   }
 
   private tell(

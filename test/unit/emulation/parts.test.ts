@@ -33,10 +33,17 @@ describe("load", () => {
 
   test("a block is due when it is full or its oldest transaction has waited", () => {
     const slow = new Load({ ...options, perRank: 1 }, 0);
-    // One transaction comes each 100 ms.
+    // One transaction comes each 100 ms, and nothing says that rounds are long.
+    expect(slow.dueAt(0)).toBeCloseTo(100);
+    slow.roundTrips.proposed(1, 0);
+    slow.roundTrips.agreed(1, 20);
     expect(slow.dueAt(0)).toBeCloseTo(105);
+    expect(slow.take(104, 10).count).toBe(0);
+    expect(slow.take(105, 10).count).toBe(1);
     const fast = new Load({ ...options, perRank: 10_000 }, 0);
     // 40 transactions, a block of each rank, are there after 0.4 ms.
+    fast.roundTrips.proposed(1, 0);
+    fast.roundTrips.agreed(1, 20);
     expect(fast.dueAt(0)).toBeCloseTo(0.4);
   });
 

@@ -50,7 +50,7 @@ function rankWithIt() {
     const request = { blockTransactions: 4, blocksMax: 1, bytesMax: 1 << 16, partial: true };
     buildBlocks({ ...request, setting: { ...SETTING, round } }, transactions, outgoing);
     const { head } = outgoing.takePending(1);
-    own.add(round, outgoing, [head]);
+    own.add(round, outgoing, [head], round);
     own.executed(round, 0, execute(round));
     own.settle(round);
   };

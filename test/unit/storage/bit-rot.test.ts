@@ -349,6 +349,24 @@ describe("scrubbing", () => {
     expect(ends).toEqual([3, 3, 6, 3, 0, 1, 3, 3]);
   });
 
+  test("repairs the index of a segment that was folded before the one before it", async () => {
+    const disk = await newLedgerDisk(1);
+    await grow(openLog(disk.host("a")), 9);
+    const all = records(9);
+    // Segment 0 waits: one of its records was damaged when it was its turn.
+    await fold(openLog(disk.host("a")), { segment: 1, prevHash: all[3].hash });
+    const path = `${ROOT}/segments/000001`;
+    const good = await disk.host("x").readFile(path);
+    disk.flipBit(path, good.length - 90, 3);
+    const log = openLog(disk.host("b"));
+    log.noteSynced(all[8]);
+    const { healer, notices } = healerOf(log);
+    const range = { fromSlot: 4, count: 4 };
+    expect(await scrub(log, healer, range)).toMatchObject({ repaired: 1, damaged: [] });
+    expect(notices.length).toBe(1);
+    expect(await disk.host("x").readFile(path)).toEqual(good);
+  });
+
   test("repairs an index by itself, and reports one that it cannot", async () => {
     const disk = await ledger(true);
     const log = openLog(disk.host("b"));
