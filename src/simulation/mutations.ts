@@ -263,16 +263,13 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     bug: "the window of duplicates is forgotten at a restart",
-    rules: ["S7"],
+    rules: ["S7", "S11"],
     ...{ faults: "job-crash", everywhere: true },
     mutate: ({ chain }) => {
       const remembered = rememberedOf(() => chain!.state.remembers(0, 0));
-      const known = remembered.count;
-      const find = remembered.find.bind(remembered);
-      remembered.find = (sender, sequence) => {
-        const entry = find(sender, sequence);
-        return entry <= known ? 0 : entry;
-      };
+      remembered.heads.fill(0);
+      remembered.rounds.fill(0);
+      Object.assign(remembered, { count: 0, free: 0, end: 1 });
     },
   },
   {
@@ -286,8 +283,8 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     bug: "the blocks of a round are left out",
-    // An assertion of the chain may be first.
-    rules: ["S8", "CRASH"],
+    // What is told of its transactions, or an assertion of the chain, may be first.
+    rules: ["S8", "S11", "CRASH"],
     mutate: ({ chain }) => {
       const execute = chain!.executeBlocks.bind(chain);
       let calls = 0;
