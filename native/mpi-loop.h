@@ -183,9 +183,13 @@ inline void Engine::run() {
 }
 
 inline void Engine::loop() {
+  uint32_t ringsBefore = 0;
   while (closing_ != Closing::Finished) {
     counters.polls++;
     const uint32_t rings = bell_->rings();
+    // A probe that finds nothing may have taken the message in for the next one to find.
+    if (rings != ringsBefore) backoff_.active();
+    ringsBefore = rings;
     bool worked = takeCommands();
     worked |= testRequests();
     worked |= testLanes();
