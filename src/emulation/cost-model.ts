@@ -38,7 +38,7 @@ export const costModelSchema = z.strictObject({
   cpu: z.strictObject({
     /** Of a rank in each round, whatever is in it: timers, wake-ups, the steps of its own. */
     roundUs: cost,
-    /** Everything takes so much more, as a part, with each doubling of the ranks on a core: caches grow cold. */
+    /** `roundUs` and `messageUs` are so much more, as a part, with each doubling of the ranks on a core, up to four. */
     crowding: cost,
     /** Of each side of one message, and of one step of a collective. */
     messageUs: cost,

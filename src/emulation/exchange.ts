@@ -120,7 +120,8 @@ export class Exchange {
     const { proposalUs, blockUs, transactionUs } = options.model.cpu;
     const handled = resources.compute(clock.now(), {
       messages: resources.handling(traffic) * share,
-      consensus: (proposalUs * (ranks - 1) * share + blockUs * blocks) / 1000,
+      consensus: (proposalUs * (ranks - 1) * share) / 1000,
+      blocks: (blockUs * blocks) / 1000,
       transactions: (transactionUs * transactions) / 2000,
     });
     const at = Math.max(handled, clock.now() + resources.wire(scaled(traffic, share)));

@@ -4,6 +4,7 @@
  * how long a record is on its way to storage, from how much later than agreed it is final in calm ones.
  */
 import type { CostModel } from "./cost-model.ts";
+import { crowdOf } from "./resources.ts";
 
 /** What a job of so many ranks did, or what the emulation says it does. */
 export interface Figures {
@@ -114,6 +115,8 @@ interface Part {
 const stage = ({ work }: Measurement, name: string) => work.stagesUs[name] ?? 0;
 const thread = ({ work }: Measurement, name: string) => work.threadsUs[name] ?? 0;
 const own = ({ work, ranks }: Measurement) => work.transactions / ranks;
+/** As resources.ts has it. */
+const CROWDED: ReadonlySet<string> = new Set(["roundUs", "messageUs"]);
 const sumOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
 const spentBy = ({ work }: Measurement) => sumOf(Object.values(work.threadsUs));
 
@@ -183,9 +186,10 @@ function fitParts(start: CostModel, busy: readonly Measurement[], crowding: numb
     const names = Object.keys(part.by(jobs[0]));
     // Each row is a part of what its job spent: errors count by their ratio.
     const rows = jobs.map((job) => {
-      const crowded = 1 + crowding * Math.log2(Math.max(1, job.ranks / job.cores));
+      const crowded = 1 + crowding * crowdOf(job.ranks / job.cores);
       const amounts = part.by(job);
-      return names.map((name) => (amounts[name] * crowded) / spentBy(job));
+      const times = (name: string) => (CROWDED.has(name) ? crowded : 1);
+      return names.map((name) => (amounts[name] * times(name)) / spentBy(job));
     });
     const target = jobs.map((job) => part.us(job) / spentBy(job));
     const found = nonNegativeLeastSquares(rows, target);

@@ -13,15 +13,29 @@ export interface Placement {
 }
 
 /** What the cores are busy with. */
-export const WORK = ["round", "messages", "consensus", "puzzle", "transactions", "record"] as const;
+export const WORK = [
+  ...(["round", "messages", "consensus", "blocks"] as const),
+  ...(["puzzle", "transactions", "record"] as const),
+];
 export type Work = (typeof WORK)[number];
+
+/** A thread is woken for it, on a core that others had before. Work that follows finds its caches warm. */
+const CROWDED: ReadonlySet<Work> = new Set(["round", "messages"]);
 
 /** Core milliseconds of one rank, by what for. */
 export type Effort = Partial<Record<Work, number>>;
 
+/** Ranks on a core beyond which its caches are as cold as they get: so many were measured. */
+const CROWD_MAX = 4;
+
+/** How many doublings of the ranks on a core make its caches colder. */
+export function crowdOf(ranksPerCore: number): number {
+  return Math.log2(Math.min(CROWD_MAX, Math.max(1, ranksPerCore)));
+}
+
 export class Resources {
   readonly busyMs: Record<Work, number> = {
-    ...{ round: 0, messages: 0, consensus: 0 },
+    ...{ round: 0, messages: 0, consensus: 0, blocks: 0 },
     ...{ puzzle: 0, transactions: 0, record: 0 },
   };
   networkMs = 0;
@@ -31,6 +45,8 @@ export class Resources {
   private readonly model: CostModel;
   /** Milliseconds of a node per core millisecond of each of its ranks. */
   readonly share: number;
+  /** What each turn of a thread takes longer where others had the core before. */
+  private readonly crowded: number;
   private readonly link: Link;
   private readonly neighbors: number;
   private coresFreeAt = 0;
@@ -41,7 +57,8 @@ export class Resources {
     this.neighbors = Math.min(ranks, ranksPerNode);
     // The work of a round is one thread's: a core more than ranks is of no use to it.
     const perCore = Math.max(1, this.neighbors / coresPerNode);
-    this.share = perCore * (1 + model.cpu.crowding * Math.log2(perCore));
+    this.share = perCore;
+    this.crowded = 1 + model.cpu.crowding * crowdOf(perCore);
     this.link = ranks <= ranksPerNode ? model.network.local : model.network.remote;
   }
 
@@ -60,7 +77,7 @@ export class Resources {
   compute(now: number, mean: Effort, slowest?: number): number {
     let all = 0;
     for (const work of WORK) {
-      const own = mean[work] ?? 0;
+      const own = (mean[work] ?? 0) * (CROWDED.has(work) ? this.crowded : 1);
       this.busyMs[work] += own;
       all += own;
     }

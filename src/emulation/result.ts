@@ -49,6 +49,7 @@ const WORK_NAMES: Record<Work, string> = {
   round: "rounds as such",
   messages: "messages",
   consensus: "proposals and votes of the others",
+  blocks: "checking and executing blocks",
   puzzle: "the puzzle",
   transactions: "transactions",
   record: "records",

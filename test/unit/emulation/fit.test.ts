@@ -49,20 +49,17 @@ function workOf(
   const others = 1 - 1 / ranks;
   const crowded = 1 + cpu.crowding * Math.log2(Math.max(1, ranks / cores));
   const puzzle = (blocks / ranks) * 2 ** DIFFICULTY * cpu.hashUs;
-  const stages = {
+  const stagesUs = {
     proposals:
       cpu.proposalUs * (ranks - 1) +
       others * (blocks * CHECK_US + transactions * cpu.transactionUs),
-    votes: VOTING_US + cpu.voteUs * (ranks - 1),
+    votes: crowded * VOTING_US + cpu.voteUs * (ranks - 1),
     execution: blocks * (cpu.blockUs - CHECK_US),
-    building: puzzle / crowded + cpu.ownTransactionUs * (transactions / ranks),
-    messages: cpu.roundUs - VOTING_US - WRITER_US - MPI_US,
+    building: puzzle + cpu.ownTransactionUs * (transactions / ranks),
+    messages: crowded * (cpu.roundUs - VOTING_US - WRITER_US - MPI_US),
   };
-  const times = (us: Record<string, number>) =>
-    Object.fromEntries(Object.entries(us).map(([name, each]) => [name, crowded * each]));
-  const stagesUs = times(stages);
   const main = Object.values(stagesUs).reduce((sum, us) => sum + us, 0);
-  const writer = crowded * (WRITER_US + cpu.recordUs / ranks);
+  const writer = crowded * WRITER_US + cpu.recordUs / ranks;
   const mpi = crowded * (MPI_US + 4 * (ranks - 1) * cpu.messageUs);
   const polls = cores > 1 ? 150 : 0;
   const threadsUs = { main, writer, mpi: mpi + polls, engine: 0 };
