@@ -12,6 +12,7 @@
 #include "crc32c.h"
 #include "execution.h"
 #include "kernel-arguments.h"
+#include "transactions.h"
 
 namespace {
 
@@ -261,6 +262,57 @@ napi_value linkRemembered(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// Verdicts of the transactions from `first` on; answers the index after the last one that is good.
+napi_value checkTransactions(napi_env env, napi_callback_info info) {
+  Arguments<6> args(env, info);
+  const auto bytes = args.bytes(0);
+  const auto spans = args.words(1);
+  const uint64_t first = args.integer(2), end = args.integer(3);
+  const auto chainId = args.bytes(4), verdicts = args.bytes(5);
+  args.spansWithin(spans, end, bytes);
+  args.within(chainId, 0, baash::kChainIdBytes, "chainId");
+  args.within(verdicts, 0, end, "verdicts");
+  if (!args.ok()) return nullptr;
+  uint64_t good = end;
+  for (uint64_t i = first; i < end; i++) {
+    const uint8_t* const txn = bytes.data + spans.data[2 * i];
+    verdicts.data[i] = baash::checkTransaction(txn, spans.data[2 * i + 1], chainId.data);
+    if (verdicts.data[i] != baash::kGood && good == end) good = i;
+  }
+  return number(env, static_cast<double>(good));
+}
+
+napi_value scanBody(napi_env env, napi_callback_info info) {
+  Arguments<6> args(env, info);
+  const auto bytes = args.bytes(0);
+  const uint64_t offset = args.integer(1), length = args.integer(2), count = args.integer(3);
+  const auto spans = args.words(4);
+  const uint64_t first = args.integer(5);
+  args.within(bytes, offset, length, "body");
+  if (args.ok() && first > spans.count / 2) args.fail(true, "first reaches beyond the spans");
+  if (!args.ok()) return nullptr;
+  auto* const out = const_cast<uint32_t*>(spans.data) + 2 * first;
+  return number(env, baash::scanBody(bytes.data, offset, length, count, out, spans.count / 2 - first));
+}
+
+napi_value firstRemembered(napi_env env, napi_callback_info info) {
+  Arguments<6> args(env, info);
+  const auto bytes = args.bytes(0);
+  const auto spans = args.words(1);
+  const uint64_t from = args.integer(2), count = args.integer(3);
+  baash::Tables tables{};
+  tables.entries = args.ints(4);
+  tables.heads = args.ints(5);
+  args.spansWithin(spans, count, bytes);
+  for (uint64_t i = from; i < count && args.ok(); i++) {
+    if (spans.data[2 * i + 1] < baash::kHeaderBytes) args.fail(true, "a transaction is cut short");
+  }
+  if (args.ok() && !isPowerOfTwo(tables.heads.count)) args.fail(true, "heads are a power of two");
+  if (!args.ok()) return nullptr;
+  return number(env, static_cast<double>(
+                         baash::firstRemembered(tables, bytes.data, spans.data, from, count)));
+}
+
 void define(Napi::Env env, Napi::Object exports, const char* name, napi_callback callback) {
   napi_value function = nullptr;
   const napi_status status =
@@ -284,6 +336,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   define(env, exports, "execute", execute);
   define(env, exports, "forgetRound", forgetRound);
   define(env, exports, "linkRemembered", linkRemembered);
+  define(env, exports, "checkTransactions", checkTransactions);
+  define(env, exports, "scanBody", scanBody);
+  define(env, exports, "firstRemembered", firstRemembered);
   exports.Set("instructions", Napi::Boolean::New(env, baash::compress.instructions));
   return exports;
 }

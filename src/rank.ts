@@ -37,7 +37,12 @@ const program = new Command("rank")
   .addOption(
     flag("--block-transactions <n>", "transactions of a full block (1000; the paper's is 4)"),
   )
-  .addOption(flag("--block-delay-ms <ms>", "a block that is not full waits so long, unless nothing is under way and rounds are short (5)"))
+  .addOption(
+    flag(
+      "--block-delay-ms <ms>",
+      "a block that is not full waits so long, unless nothing is under way and rounds are short (5)",
+    ),
+  )
   .addOption(
     flag("--round-interval-ms <ms>", "least time between two rounds of one rank's own (0)"),
   )

@@ -98,6 +98,36 @@ export interface Kernels {
   /** Copies `count` pieces in order: triples hold source offset, destination offset, length. */
   scatter(src: Uint8Array, dst: Uint8Array, triples: Uint32Array, count: number): void;
   /**
+   * Verdicts (ledger/verdict.ts) of the transactions first … end - 1 by their bytes and the chain
+   * alone; answers the index after the last one before which all are good.
+   */
+  checkTransactions(
+    bytes: Uint8Array,
+    spans: Uint32Array,
+    first: number,
+    end: number,
+    chainId: Uint8Array,
+    verdicts: Uint8Array,
+  ): number;
+  /** Finds `count` transactions in a body, [u32 length][transaction] each; their spans go to `first` on. */
+  scanBody(
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    count: number,
+    spans: Uint32Array,
+    first: number,
+  ): number;
+  /** The first checked transaction from `from` on that a state remembers something of, or `count`. */
+  firstRemembered(
+    bytes: Uint8Array,
+    spans: Uint32Array,
+    from: number,
+    count: number,
+    entries: Int32Array,
+    heads: Int32Array,
+  ): number;
+  /**
    * Executes blocks on the tables of a state (ledger/native-execution.ts, native/execution.h): 0 when
    * all are done, 1 to be called again after an operation, 2 after `remembered` has grown.
    */

@@ -17,7 +17,7 @@ import { kernels } from "../base/kernels.ts";
 import { HASH_BYTES } from "../base/sha256.ts";
 import { BLOCK_BYTES_MAX, BLOCK_TXNS_MAX } from "../limits.ts";
 import { binHeadBytes, writeBinHead } from "./codec.ts";
-import { CHAIN_ID_BYTES, checkTransaction, TXN_HEADER_BYTES } from "./transaction.ts";
+import { CHAIN_ID_BYTES } from "./transaction.ts";
 import { VERDICT, type Verdict } from "./verdict.ts";
 
 export const BLOCK_HEADER_BYTES = 160;
@@ -281,7 +281,7 @@ export function chainHash(
   kernels.sha256(chainScratch, 0, chainScratch.length, out, outOffset);
 }
 
-/** Finds `count` transactions in a body: offset and length of each to spansOut. */
+/** Finds `count` transactions in a body: offset and length of each to spansOut, from `spansAt` on. */
 export function scanBody(
   bytes: Uint8Array,
   bodyOffset: number,
@@ -290,22 +290,8 @@ export function scanBody(
   spansOut: Uint32Array,
   spansAt = 0,
 ): Verdict {
-  // Bounds `count` by what can lie there, so that a lie costs nothing.
-  if (count === 0 || count * (4 + TXN_HEADER_BYTES) > bodyLength) return VERDICT.WRONG_COUNT;
-  if (count > BLOCK_TXNS_MAX || 2 * (spansAt + count) > spansOut.length) return VERDICT.TOO_LARGE;
-  const end = bodyOffset + bodyLength;
-  if (end > bytes.length) return VERDICT.TRUNCATED;
-  let at = bodyOffset;
-  for (let i = 2 * spansAt; i < 2 * (spansAt + count); i += 2) {
-    if (at + 4 > end) return VERDICT.WRONG_COUNT;
-    const length = readU32(bytes, at);
-    at += 4;
-    if (length > end - at) return VERDICT.TRUNCATED;
-    spansOut[i] = at;
-    spansOut[i + 1] = length;
-    at += length;
-  }
-  return at === end ? VERDICT.OK : VERDICT.TRAILING_BYTES;
+  if (bodyOffset + bodyLength > bytes.length) return VERDICT.TRUNCATED;
+  return kernels.scanBody(bytes, bodyOffset, bodyLength, count, spansOut, spansAt) as Verdict;
 }
 
 /** What a block must say to be valid where it stands. */
@@ -335,6 +321,7 @@ export function createBlockCheck(): BlockCheck {
 }
 
 const checkSpans = new Uint32Array(2 * BLOCK_TXNS_MAX);
+const checkVerdicts = new Uint8Array(BLOCK_TXNS_MAX);
 const rootScratch = new Uint8Array(HASH_BYTES);
 
 /**
@@ -358,11 +345,10 @@ export function checkBlockStructure(
   if (txnCounter > expectations.transactionsMax) return VERDICT.TOO_LARGE;
   verdict = scanBody(bytes, bodyOffset, bodyLength, txnCounter, spansOut, spansAt);
   if (verdict !== VERDICT.OK) return verdict;
-  for (let i = 2 * spansAt; i < 2 * (spansAt + txnCounter); i += 2) {
-    verdict = checkTransaction(bytes, spansOut[i], spansOut[i + 1], expectations.chainId);
-    if (verdict !== VERDICT.OK) return verdict;
-  }
-  return VERDICT.OK;
+  const end = spansAt + txnCounter;
+  const { chainId } = expectations;
+  const good = kernels.checkTransactions(bytes, spansOut, spansAt, end, chainId, checkVerdicts);
+  return good === end ? VERDICT.OK : (checkVerdicts[good] as Verdict);
 }
 
 /** Whether the header's Merkle root is `roots[rootAt ..]`, and its anchor a good one. */

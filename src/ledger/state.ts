@@ -195,6 +195,12 @@ export class State {
     return this.#remembered.find(sender, sequence) !== 0;
   }
 
+  /** The first of these checked transactions, from `from` on, that `remembers` is true of; or `count`. */
+  firstRemembered(bytes: Uint8Array, spans: Uint32Array, from: number, count: number): number {
+    const { words, heads } = this.#remembered;
+    return kernels.firstRemembered(bytes, spans, from, count, words, heads);
+  }
+
   /** Root of the state. Its cost follows what changed since the last one. */
   root(): Uint8Array {
     return this.#root.compute(this.#effectsDigest);

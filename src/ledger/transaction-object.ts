@@ -2,6 +2,7 @@
  * Transactions as objects with the names of the paper's Table 1, for people, tools and tests. The
  * hot path never builds them (transaction.ts).
  */
+
 import { readU64, toHex } from "../base/bytes.ts";
 import { BaashError, EXIT } from "../base/errors.ts";
 import { sha256 } from "../base/sha256.ts";
@@ -9,7 +10,6 @@ import { FIELDS_MAX, TXN_BYTES_MAX } from "../limits.ts";
 import {
   afterKey,
   type ByteRange,
-  checkTransaction,
   creationTimeOf,
   encodeDelete,
   encodeInsert,
@@ -33,6 +33,7 @@ import {
   TXN_HEADER_BYTES,
   TXN_OFFSET,
 } from "./transaction.ts";
+import { checkTransaction } from "./transaction-check.ts";
 import { type Decoded, decoded, refused, VERDICT, verdictName } from "./verdict.ts";
 
 export interface TransactionField {

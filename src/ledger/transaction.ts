@@ -22,8 +22,6 @@ import {
   writeU64,
 } from "../base/bytes.ts";
 import { copyRange } from "../base/copy.ts";
-import { FIELDS_MAX, KEY_BYTES_MAX, TXN_BYTES_MAX } from "../limits.ts";
-import { VERDICT, type Verdict } from "./verdict.ts";
 
 export const TRANSACTION_KIND = {
   transfer: 1,
@@ -191,85 +189,6 @@ export function fieldsTransactionBytes(keyBytes: number, fields: FieldRanges): n
     length += fields.nameSpans[i] + fields.valueSpans[i];
   }
   return length;
-}
-
-/**
- * Judges a transaction by its bytes and the chain alone, as `execute` and everybody else needs it to
- * be. Never reads outside [offset, offset + length), which must lie inside `bytes`.
- */
-export function checkTransaction(
-  bytes: Uint8Array,
-  offset: number,
-  length: number,
-  chainId: Uint8Array,
-): Verdict {
-  if (length > TXN_BYTES_MAX) return VERDICT.TOO_LARGE;
-  if (length < TXN_HEADER_BYTES || offset + length > bytes.length) return VERDICT.TRUNCATED;
-  for (let i = 0; i < CHAIN_ID_BYTES; i++) {
-    if (bytes[offset + 4 + i] !== chainId[i]) return VERDICT.WRONG_CHAIN;
-  }
-  // The top 11 bits of a u64 below 2^53 are zero: byte 7 and the upper three bits of byte 6.
-  if (isWide(bytes, offset + 20) || isWide(bytes, offset + 28)) return VERDICT.BAD_NUMBER;
-  const keyBytes = bytes[offset + 1];
-  const fieldCount = readU16(bytes, offset + 2);
-  switch (bytes[offset]) {
-    case TRANSACTION_KIND.transfer:
-      return checkTransfer(bytes, offset, length, keyBytes, fieldCount);
-    case TRANSACTION_KIND.insert:
-    case TRANSACTION_KIND.update:
-      return checkFields(bytes, offset, length, keyBytes, fieldCount);
-    case TRANSACTION_KIND.delete:
-      if (keyBytes === 0) return VERDICT.BAD_KEY;
-      if (fieldCount !== 0) return VERDICT.BAD_FIELDS;
-      if (length === TXN_HEADER_BYTES + keyBytes) return VERDICT.OK;
-      return length < TXN_HEADER_BYTES + keyBytes ? VERDICT.TRUNCATED : VERDICT.TRAILING_BYTES;
-    case TRANSACTION_KIND.record:
-      if (fieldCount !== 0) return VERDICT.BAD_FIELDS;
-      return length < TXN_HEADER_BYTES + keyBytes ? VERDICT.TRUNCATED : VERDICT.OK;
-    default:
-      return VERDICT.UNKNOWN_KIND;
-  }
-}
-
-function isWide(bytes: Uint8Array, offset: number): boolean {
-  return bytes[offset + 7] !== 0 || bytes[offset + 6] > 0x1f;
-}
-
-function checkTransfer(
-  bytes: Uint8Array,
-  offset: number,
-  length: number,
-  keyBytes: number,
-  fieldCount: number,
-): Verdict {
-  if (keyBytes !== 0) return VERDICT.BAD_KEY;
-  if (fieldCount !== 0) return VERDICT.BAD_FIELDS;
-  if (length < TRANSFER_BYTES) return VERDICT.TRUNCATED;
-  if (length > TRANSFER_BYTES) return VERDICT.TRAILING_BYTES;
-  if (isWide(bytes, offset + 48) || isWide(bytes, offset + 56)) return VERDICT.BAD_NUMBER;
-  const amount = readU32(bytes, offset + 56) | readU32(bytes, offset + 60);
-  return amount === 0 ? VERDICT.BAD_NUMBER : VERDICT.OK;
-}
-
-function checkFields(
-  bytes: Uint8Array,
-  offset: number,
-  length: number,
-  keyBytes: number,
-  fieldCount: number,
-): Verdict {
-  if (keyBytes === 0 || keyBytes > KEY_BYTES_MAX) return VERDICT.BAD_KEY;
-  if (fieldCount === 0 || fieldCount > FIELDS_MAX) return VERDICT.BAD_FIELDS;
-  const end = offset + length;
-  let at = offset + TXN_HEADER_BYTES + keyBytes;
-  for (let i = 0; i < fieldCount; i++) {
-    if (at + FIELD_HEADER_BYTES > end) return VERDICT.TRUNCATED;
-    const nameBytes = bytes[at];
-    if (nameBytes === 0) return VERDICT.BAD_FIELDS;
-    at += FIELD_HEADER_BYTES + nameBytes + readU32(bytes, at + 1);
-    if (at > end) return VERDICT.TRUNCATED;
-  }
-  return at === end ? VERDICT.OK : VERDICT.TRAILING_BYTES;
 }
 
 export function kindOf(bytes: Uint8Array, offset: number): number {

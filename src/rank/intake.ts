@@ -12,7 +12,7 @@ import {
   SUBMIT,
   type TransactionBatch,
 } from "../ledger/service.ts";
-import { checkTransaction, lastValidRoundOf, senderOf, sequenceOf } from "../ledger/transaction.ts";
+import { lastValidRoundOf, senderOf, sequenceOf } from "../ledger/transaction.ts";
 import { VERDICT } from "../ledger/verdict.ts";
 import { VALIDITY_ROUNDS_MAX } from "../limits.ts";
 import { DUPLICATE, FULL } from "../queue/keyed-fifo.ts";
@@ -54,6 +54,8 @@ export class Intake implements LedgerService {
   private tags = new Int32Array(1024);
   private times = new Float64Array(1024);
   private slots = new Int32Array(1024);
+  /** Of the whole batch. */
+  private verdicts = new Uint8Array(1024);
 
   constructor(options: {
     chain: Chain;
@@ -89,11 +91,17 @@ export class Intake implements LedgerService {
   }
 
   submit(owner: number, batch: TransactionBatch, from: number, statuses: Uint8Array): number {
-    const wanted = batch.count - from;
-    this.reserveScratch(wanted);
+    this.reserveScratch(batch.count);
+    const { bytes, count } = batch;
+    kernels.checkTransactions(bytes, batch.spans, from, count, this.chainId, this.verdicts);
     let passed = 0;
-    for (let i = from; i < batch.count; i++) {
-      const status = this.check(batch.bytes, batch.spans[2 * i], batch.spans[2 * i + 1]);
+    for (let i = from; i < count; i++) {
+      const status = this.check(
+        bytes,
+        batch.spans[2 * i],
+        batch.spans[2 * i + 1],
+        this.verdicts[i],
+      );
       statuses[i] = status;
       if (status !== SUBMIT.ACCEPTED) continue;
       this.spans[2 * passed] = batch.spans[2 * i];
@@ -125,9 +133,8 @@ export class Intake implements LedgerService {
   }
 
   /** Structure, chain and validity window; what depends on state is left to execution. */
-  private check(bytes: Uint8Array, offset: number, length: number): number {
+  private check(bytes: Uint8Array, offset: number, length: number, verdict: number): number {
     if (this.stopping) return SUBMIT.STOPPING;
-    const verdict = checkTransaction(bytes, offset, length, this.chainId);
     if (verdict !== VERDICT.OK) {
       this.counters.malformed++;
       return verdict === VERDICT.WRONG_CHAIN ? SUBMIT.WRONG_CHAIN : SUBMIT.MALFORMED;
@@ -158,7 +165,7 @@ export class Intake implements LedgerService {
     let from = 0;
     while (from < passed) {
       // A resent transaction that is executed already must not take effect in the queue again.
-      const end = this.skipSettled(batch, from, passed, statuses);
+      const end = this.skipSettled(payload, from, passed);
       if (end > from) {
         const pushed = this.queue.accept({
           ids,
@@ -206,20 +213,17 @@ export class Intake implements LedgerService {
   }
 
   /** The index of the first transaction from `from` on whose outcome is known already. */
-  private skipSettled(
-    batch: TransactionBatch,
-    from: number,
-    passed: number,
-    _statuses: Uint8Array,
-  ): number {
-    for (let k = from; k < passed; k++) {
+  private skipSettled(bytes: Uint8Array, from: number, passed: number): number {
+    const { state } = this.chain;
+    for (let k = from; ; k++) {
+      k = state.firstRemembered(bytes, this.spans, k, passed);
+      if (k === passed) return passed;
+      // Another transaction may have used the sequence number: that is told when it is executed.
       const offset = this.spans[2 * k];
-      const sender = senderOf(batch.bytes, offset);
-      if (!this.chain.state.remembers(sender, sequenceOf(batch.bytes, offset))) continue;
       const id = this.ids.subarray(32 * k, 32 * k + 32);
-      if (this.lookup(sender, sequenceOf(batch.bytes, offset), id) !== undefined) return k;
+      if (this.lookup(senderOf(bytes, offset), sequenceOf(bytes, offset), id) !== undefined)
+        return k;
     }
-    return passed;
   }
 
   private reserveScratch(count: number): void {
@@ -230,6 +234,7 @@ export class Intake implements LedgerService {
     this.tags = new Int32Array(count);
     this.times = new Float64Array(count);
     this.slots = new Int32Array(count);
+    this.verdicts = new Uint8Array(count);
   }
 
   read(key: Uint8Array) {

@@ -12,12 +12,8 @@ import {
   type TransactionBatch,
 } from "../../src/ledger/service.ts";
 import { State } from "../../src/ledger/state.ts";
-import {
-  checkTransaction,
-  lastValidRoundOf,
-  senderOf,
-  sequenceOf,
-} from "../../src/ledger/transaction.ts";
+import { lastValidRoundOf, senderOf, sequenceOf } from "../../src/ledger/transaction.ts";
+import { checkTransaction } from "../../src/ledger/transaction-check.ts";
 import { VERDICT } from "../../src/ledger/verdict.ts";
 import { executeBlock } from "./execute-block.ts";
 

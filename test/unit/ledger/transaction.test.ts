@@ -5,7 +5,6 @@ import { kernels } from "../../../src/base/kernels.ts";
 import {
   afterKey,
   amountOf,
-  checkTransaction,
   creationTimeOf,
   kindOf,
   lastValidRoundOf,
@@ -15,6 +14,7 @@ import {
   sequenceOf,
   TRANSACTION_KIND,
 } from "../../../src/ledger/transaction.ts";
+import { checkTransaction } from "../../../src/ledger/transaction-check.ts";
 import {
   decodeTransaction,
   encodeTransaction,

@@ -2,6 +2,7 @@
  * A ledger of one rank in memory, behind the interface that a rank offers: a bounded queue, rounds
  * that execute some of it, receipts at both levels. And a clock that moves only when asked.
  */
+
 import { sha256 } from "../../../src/base/sha256.ts";
 import { OUTCOME, type Stamp } from "../../../src/ledger/receipt.ts";
 import {
@@ -13,7 +14,6 @@ import {
 import {
   afterKey,
   amountOf,
-  checkTransaction,
   FIELD_HEADER_BYTES,
   fieldCountOf,
   fieldNameBytes,
@@ -28,6 +28,7 @@ import {
   TRANSACTION_KIND,
   TXN_OFFSET,
 } from "../../../src/ledger/transaction.ts";
+import { checkTransaction } from "../../../src/ledger/transaction-check.ts";
 import { VERDICT } from "../../../src/ledger/verdict.ts";
 import type { DriverClock } from "../../../src/workload/driver-clock.ts";
 
