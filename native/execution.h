@@ -20,10 +20,13 @@ class Execution {
     scanIndex_ = uint32_t(c_[kIndex]);
     scanAt_ = uint32_t(c_[kAt]);
     while (true) {
-      while (scanned_ - done_ < kAhead && scanBlock_ < blockCount_)
+      // Little at first: what was looked at ahead is looked at again after JavaScript's turn.
+      const uint64_t ahead = std::min<uint64_t>(kAhead, 2 + 2 * done_);
+      while (scanned_ - done_ < ahead && scanBlock_ < blockCount_)
         if (!scan()) return kDamaged;
       if (done_ == scanned_) break;
       while (probed_ < scanned_ && probed_ - done_ < kAhead / 2) probe(ring_[probed_++ % kAhead]);
+      while (reached_ < probed_ && reached_ - done_ < kAhead / 4) reach(ring_[reached_++ % kAhead]);
       const Turn turn = take(ring_[done_ % kAhead]);
       if (turn != kAllDone) return turn;
       done_++;
@@ -35,7 +38,7 @@ class Execution {
  private:
   static constexpr uint32_t kAhead = 32;
   struct Transaction {
-    uint32_t block, index, at, length, keyHash, home;
+    uint32_t block, index, at, length, keyHash, home, unit;
   };
 
   // Finds the next transaction and its hashes, and asks for the lines that these lead to.
@@ -55,7 +58,7 @@ class Execution {
     const int kind = txn[0];
     if (kind == kTransfer ? length < kTransferBytes : kHeaderBytes + txn[1] > length) return false;
     Transaction& next = ring_[scanned_++ % kAhead];
-    next = {scanBlock_, scanIndex_, scanAt_ + 4, length, 0, rememberedHome(t_, load64(txn + 20), load64(txn + 28))};
+    next = {scanBlock_, scanIndex_, scanAt_ + 4, length, 0, rememberedHome(t_, load64(txn + 20), load64(txn + 28)), 0};
     __builtin_prefetch(t_.heads.data + next.home, 1);
     if (kind >= kInsert && kind <= kDelete) {
       next.keyHash = hashBytes(kPrefixRecord, txn + kHeaderBytes, txn[1]);
@@ -67,7 +70,7 @@ class Execution {
   }
 
   // By now the index has come: what it names is asked for.
-  void probe(const Transaction& next) {
+  void probe(Transaction& next) {
     const int32_t head = t_.heads.data[next.home];
     if (head != 0) __builtin_prefetch(t_.entries.data + kEntryWords * uint64_t(head));
     const int kind = bytes_[next.at];
@@ -75,7 +78,28 @@ class Execution {
     const uint64_t unit = unitOf(next, false);
     const uint64_t word = 4 * unit;
     if (unit == 0 || word >= t_.arena.count) return;
+    next.unit = uint32_t(unit);
     for (uint32_t line = 0; line < 3; line++) __builtin_prefetch(t_.arena.data + word + 16 * line, 1);
+  }
+
+  // And the field of a long record that an update begins with, where the last of its name was.
+  void reach(const Transaction& next) {
+    if (next.unit == 0 || bytes_[next.at] != kUpdate) return;
+    const uint64_t field = uint64_t{kHeaderBytes} + bytes_[next.at + 1];
+    if (field + kFieldHeaderBytes + 1 > next.length) return;
+    const uint32_t number = guessOf(bytes_ + next.at + field);
+    const uint64_t word = 4 * uint64_t{next.unit};
+    if (word + 3 + number >= t_.arena.count || number >= uint32_t(t_.arena.data[word + 1])) return;
+    const uint64_t at = kUnitBytes * uint64_t{next.unit} + uint32_t(t_.arena.data[word + 3 + number]);
+    if (at + 128 >= 4 * t_.arena.count) return;
+    for (uint32_t line = 0; line < 3; line++) __builtin_prefetch(arenaBytes() + at + 64 * line, 1);
+  }
+
+  // Field number at which a field of such a name was found last. Only a guess, by two bytes of the name.
+  static uint16_t& guessOf(const uint8_t* field) {
+    static thread_local uint16_t guesses[256] = {};
+    const uint32_t nameBytes = field[0];
+    return guesses[(field[kFieldHeaderBytes - 1 + nameBytes] + 7 * nameBytes) & 255];
   }
 
   uint64_t indexHome(uint32_t hash) const { return 2 * uint64_t{hash >> uint32_t(c_[kIndexShift])}; }
@@ -253,12 +277,18 @@ class Execution {
   }
 
   int64_t search(uint64_t unit, uint32_t fields, const uint8_t* field) const {
+    uint16_t& guess = guessOf(field);
+    int64_t place = -1;
+    if (guess < fields) compareName(unit, guess, field, &place);
+    if (place >= 0) return place;
     uint32_t low = 0, high = fields;
     while (low < high) {
       const uint32_t middle = (low + high) / 2;
-      int64_t place;
       const int order = compareName(unit, middle, field, &place);
-      if (place >= 0) return place;
+      if (place >= 0) {
+        guess = uint16_t(middle);
+        return place;
+      }
       if (order < 0) low = middle + 1;
       else high = middle;
     }
@@ -293,7 +323,7 @@ class Execution {
   uint8_t* const outcomes_;
   uint8_t* const effects_;
   Transaction ring_[kAhead];
-  uint64_t scanned_ = 0, probed_ = 0, done_ = 0;
+  uint64_t scanned_ = 0, probed_ = 0, reached_ = 0, done_ = 0;
   uint32_t scanBlock_ = 0, scanIndex_ = 0, scanAt_ = 0;
 };
 

@@ -13,6 +13,7 @@
  */
 import { equalRange, writeU32 } from "../base/bytes.ts";
 import { copyRange } from "../base/copy.ts";
+import { kernels } from "../base/kernels.ts";
 import { Arena, classOf, UNIT_BYTES } from "./arena.ts";
 import { ENTRY } from "./entry-hash.ts";
 import { FieldPlan, RECORD_HEAD_BYTES } from "./field-plan.ts";
@@ -30,6 +31,8 @@ export class RecordsTable {
   #bytes: Uint8Array = new Uint8Array(0);
   #view: DataView = new DataView(new ArrayBuffer(0));
   readonly #plan = new FieldPlan();
+  /** Values of the record that is being written: source, destination, length of each. */
+  #values = new Uint32Array(3 * 16);
 
   /** Source of keys and fields until the next `begin`. */
   begin(bytes: Uint8Array, view: DataView): void {
@@ -184,14 +187,18 @@ export class RecordsTable {
     at += keyBytes;
     writeU32(bytes, at, valueBytes);
     at += 4;
+    if (this.#values.length < 3 * count) this.#values = new Uint32Array(6 * count);
+    let values = 0;
     for (let i = 0; i < count; i++) {
       words[4 * unit + 3 + i] = at - start;
       const place = places[i];
-      at = place >= 0 ? this.#writeField(at, place) : this.#writeOldField(at, ~place);
+      at = place >= 0 ? this.#writeField(at, place, values++) : this.#writeOldField(at, ~place);
     }
+    if (values > 0) kernels.scatter(this.#bytes, bytes, this.#values, values);
   }
 
-  #writeField(to: number, source: number): number {
+  /** All but the value, which is noted as number `value`. */
+  #writeField(to: number, source: number, value: number): number {
     const bytes = this.arena.memory.bytes;
     const nameBytes = this.#bytes[source];
     const valueBytes = this.#view.getInt32(source + 1, true);
@@ -200,8 +207,9 @@ export class RecordsTable {
       bytes[to + 1 + i] = this.#bytes[source + FIELD_HEADER_BYTES + i];
     }
     writeU32(bytes, to + 1 + nameBytes, valueBytes);
-    const from = source + FIELD_HEADER_BYTES + nameBytes;
-    copyRange(this.#bytes, from, valueBytes, bytes, to + 5 + nameBytes);
+    this.#values[3 * value] = source + FIELD_HEADER_BYTES + nameBytes;
+    this.#values[3 * value + 1] = to + 5 + nameBytes;
+    this.#values[3 * value + 2] = valueBytes;
     return to + 5 + nameBytes + valueBytes;
   }
 
