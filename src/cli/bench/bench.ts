@@ -16,6 +16,8 @@ const ROOT = join(import.meta.dir, "../../..");
 /** Answers the exit code: 1 when a ledger is not verified, or a signal ended it early. */
 export async function bench(options: BenchOptions): Promise<0 | 1> {
   const { json, out, svg, runs, breakdown, plans } = options;
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stop.abort());
   const suites: SuiteResult[] = [];
   const began = new Date().toISOString();
   const result = (): BenchResult => ({
@@ -26,7 +28,7 @@ export async function bench(options: BenchOptions): Promise<0 | 1> {
     suites,
   });
   const runner = new Runner(plans, {
-    ...{ runs, breakdown, say },
+    ...{ runs, breakdown, say, signal: stop.signal },
     onSuite: async (suite) => {
       if (suite.points.length === 0) return;
       suites.push(suite);

@@ -22,10 +22,11 @@ const MIB = 2 ** 20;
 /** Between two looks at the status file, which says who the ranks are. */
 const LOOK_MS = 50;
 
-export async function measureLife(setting: Setting): Promise<Measured> {
+/** At a `signal` its ranks are ended; it throws then, as when they end by themselves. */
+export async function measureLife(setting: Setting, signal: AbortSignal): Promise<Measured> {
   const directory = mkdtempSync(join(await findDisk(false), "baash-life-"));
   try {
-    return await new Life(setting, directory).measure();
+    return await new Life(setting, directory, signal).measure();
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -33,12 +34,14 @@ export async function measureLife(setting: Setting): Promise<Measured> {
 
 class Life {
   private readonly setting: Setting;
-  private readonly ledger: string;
-  private readonly ledgerKey: string;
-  private readonly status: string;
+  readonly ledger: string;
+  readonly ledgerKey: string;
+  readonly status: string;
+  readonly signal: AbortSignal;
 
-  constructor(setting: Setting, directory: string) {
+  constructor(setting: Setting, directory: string, signal: AbortSignal) {
     this.setting = setting;
+    this.signal = signal;
     this.ledger = join(directory, "ledger");
     this.ledgerKey = join(directory, "key.pem");
     this.status = join(directory, "status.json");
@@ -46,7 +49,7 @@ class Life {
 
   async measure(): Promise<Measured> {
     const { facts, proof, interrupted } = await this.load();
-    const end = { breakdown: {}, facts, interrupted };
+    const end = { breakdown: {}, facts };
     if (interrupted || !proof.verified) return { ...end, figures: {}, problems: proof.problems };
     const startMs = await this.serve((ranks) => ranks.kill());
     const recoverMs = await this.serve((ranks) => ranks.stop());
@@ -66,7 +69,8 @@ class Life {
 
   private async load() {
     const { ranks, blockTransactions, difficulty } = this.setting;
-    const properties = Object.entries(propertiesOf(this.setting));
+    // No operation is run, but without a number of them there would have to be a time.
+    const properties = Object.entries({ ...propertiesOf(this.setting), operationcount: 1 });
     const plan = await planLoad("load", {
       p: properties.map(([name, value]) => `${name}=${value}`),
       ranks: String(ranks),
@@ -82,8 +86,7 @@ class Life {
   /** Starts the ranks, does that once they serve; answers how long that took them. */
   private async serve(end: (ranks: ServingRanks) => Promise<void>): Promise<number> {
     rmSync(this.status, { force: true });
-    const { ledger, ledgerKey, status } = this;
-    const ranks = new ServingRanks(this.setting.ranks, { ledger, ledgerKey, status });
+    const ranks = new ServingRanks(this.setting, this);
     const ms = await ranks.serving;
     await end(ranks);
     return ms;
@@ -97,10 +100,10 @@ class ServingRanks {
   private readonly status: string;
   private ended = false;
 
-  constructor(ranks: number, paths: { ledger: string; ledgerKey: string; status: string }) {
-    const { ledger, ledgerKey, status } = paths;
+  constructor({ ranks, sync }: Setting, { ledger, ledgerKey, status, signal }: Life) {
     const args = ["--ledger", ledger, "--ledger-key", ledgerKey, "--no-create"];
     args.push("--status", status, "--status-interval", "1");
+    if (sync === "off") args.push("--no-sync");
     const began = performance.now();
     const started = Promise.withResolvers<number>();
     this.status = status;
@@ -114,8 +117,11 @@ class ServingRanks {
         onText: (text) => void process.stderr.write(`${text}\n`),
       },
     );
+    const kill = () => this.job.kill();
+    signal.addEventListener("abort", kill);
     const ended = this.job.exited.then((code): never => {
       this.ended = true;
+      signal.removeEventListener("abort", kill);
       const message = `The ranks ended with code ${code} before they served; the reason is above.`;
       throw new BaashError("JOB_FAILED", message, { exitCode: EXIT.failed });
     });
@@ -132,7 +138,13 @@ class ServingRanks {
 
   /** All of them at once, as a loss of power has it. */
   async kill(): Promise<void> {
-    for (const pid of await this.processes()) process.kill(pid, "SIGKILL");
+    for (const pid of await this.processes()) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // mpirun was faster.
+      }
+    }
     await this.job.exited;
   }
 

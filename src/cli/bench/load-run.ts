@@ -28,7 +28,7 @@ export async function measureLoad(setting: Setting, options: LoadRunOptions): Pr
     figures = { ...figures, ceiling, ratio: figures.throughput! / ceiling };
   }
   const breakdown = options.breakdown ? breakdownOf(merged.usage, reports) : {};
-  return { figures, breakdown, facts, problems: proof.problems, interrupted };
+  return { figures, breakdown, facts, problems: proof.problems };
 }
 
 /** Of ycsb-load; what a suite varies is all here. */

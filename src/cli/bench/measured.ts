@@ -9,6 +9,4 @@ export interface Measured {
   readonly facts: JobFacts;
   /** What is wrong with the ledger, a sentence each; none: it is verified. */
   readonly problems: readonly string[];
-  /** A signal ended it early: its figures are of no use. */
-  readonly interrupted: boolean;
 }

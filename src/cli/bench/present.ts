@@ -16,18 +16,36 @@ export function figureText(value: number | undefined, unit = ""): string {
   return String(Number(value.toPrecision(DIGITS)));
 }
 
+/** A terminal's, as far as one can know. */
+const COLUMNS = 100;
+
 export function suiteText(result: SuiteResult, runs: number): string {
   const suite = SUITES.find(({ name }) => name === result.name)!;
-  const head = `${result.name}: ${result.about}\n${settingText(result)}\n`;
   const figures =
     result.points.length === 1
-      ? [pointTable(result.points[0], suite.tables.flat())]
-      : suite.tables.map((metrics, i) => pointsTable(result, metrics, i === 0));
-  return [head, ...figures, notes(result, runs)].join("\n");
+      ? [pointTable(result.points[0], suite.tables.flat(), runs)]
+      : suite.tables.map((metrics, i) => pointsTable(result, metrics, i === 0 && runs > 1));
+  return [
+    `${result.name}: ${result.about}`,
+    ...[`${wrapped(settingClauses(result))}\n`, ...figures, notes(result, runs)],
+  ].join("\n");
+}
+
+/** A list of clauses in lines that are not too long. */
+function wrapped(clauses: readonly string[]): string {
+  let text = "";
+  let column = 0;
+  for (const [i, clause] of clauses.entries()) {
+    const part = i === clauses.length - 1 ? clause : `${clause},`;
+    const breaks = column > 0 && column + 1 + part.length > COLUMNS;
+    text += column === 0 ? part : `${breaks ? "\n" : " "}${part}`;
+    column = breaks || column === 0 ? part.length : column + 1 + part.length;
+  }
+  return text;
 }
 
 /** What all points have in common; what is varied stands in the table. */
-function settingText({ axis, points }: SuiteResult): string {
+function settingClauses({ axis, points }: SuiteResult): string[] {
   const valuesOf = (part: keyof Setting) => [...new Set(points.map((p) => p.parameters[part]))];
   const each = (part: keyof Setting, words: (value: string) => string) => {
     if (part === axis && points.length > 1) return [];
@@ -48,18 +66,18 @@ function settingText({ axis, points }: SuiteResult): string {
     ...each("records", (n) => `${n} records`),
     ...(seconds === 0 ? [] : each("seconds", (n) => `${n} s a run`)),
     ...(seconds === 0 ? [] : each("warmup", (n) => `after ${n} s of the same load`)),
-  ].join(", ");
+  ];
 }
 
-function pointTable({ metrics }: PointResult, names: readonly MetricName[]): string {
+function pointTable({ metrics }: PointResult, names: readonly MetricName[], runs: number): string {
   const rows = names.flatMap((name) => {
     const spread = metrics[name];
     if (spread === undefined) return [];
     const { min, median, max, unit } = spread;
-    const texts = [min, median, max].map((value) => figureText(value, unit));
-    return [[METRICS[name].title, ...texts]];
+    const values = runs === 1 ? [median] : [min, median, max];
+    return [[METRICS[name].title, ...values.map((value) => figureText(value, unit))]];
   });
-  return table([["", "least", "median", "largest"], ...rows]);
+  return table(runs === 1 ? rows : [["", "least", "median", "largest"], ...rows]);
 }
 
 function pointsTable(
@@ -84,6 +102,7 @@ function pointsTable(
   return table([[RANGES[axis].title, ...head], ...rows.map((row, i) => [places[i], ...row])]);
 }
 
+/** A place of an axis: a number or a kind. */
 export function placeText(place: string | number | undefined): string {
   return typeof place === "number" ? groups(place) : (place ?? "-");
 }

@@ -26,6 +26,8 @@ export interface RunOptions {
   readonly runs: number;
   readonly breakdown: boolean;
   readonly say: (text: string) => void;
+  /** Ends the run under way; nothing follows it. */
+  readonly signal: AbortSignal;
   /** After each suite. */
   readonly onSuite: (result: SuiteResult) => Promise<void>;
 }
@@ -40,8 +42,6 @@ export class Runner {
   private readonly plans: readonly SuitePlan[];
   private readonly options: RunOptions;
   private readonly pace: Pace;
-  /** A signal ended a run: nothing follows it. */
-  interrupted = false;
   /** Of the first job. */
   facts: JobFacts | undefined;
 
@@ -54,6 +54,10 @@ export class Runner {
       ),
     );
     this.pace = new Pace(expected, () => performance.now());
+  }
+
+  get interrupted(): boolean {
+    return this.options.signal.aborted;
   }
 
   async run(): Promise<void> {
@@ -84,7 +88,7 @@ export class Runner {
 
   private async measure({ name, axis, kind }: Suite, point: Point): Promise<void> {
     const { setting, measured, problems } = point;
-    const { say, breakdown } = this.options;
+    const { say, signal, breakdown } = this.options;
     const note = (problem: string) => {
       problems.push(problem);
       say(problem);
@@ -92,13 +96,14 @@ export class Runner {
     say(`${name}: ${RANGES[axis].title} ${setting[axis]}; ${this.pace.text()}`);
     try {
       const one = await this.pace.time(expectedSeconds(setting, kind), () =>
-        kind === "life" ? measureLife(setting) : measureLoad(setting, { breakdown }),
+        kind === "life" ? measureLife(setting, signal) : measureLoad(setting, { breakdown }),
       );
       this.facts ??= one.facts;
-      this.interrupted = one.interrupted;
-      if (!one.interrupted) measured.push(one);
+      if (this.interrupted) return;
+      measured.push(one);
       for (const problem of one.problems) note(problem);
     } catch (error) {
+      if (this.interrupted) return;
       if (!(error instanceof BaashError) || isFatal(error)) throw error;
       note(error.message);
     }

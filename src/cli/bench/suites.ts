@@ -8,8 +8,8 @@ import { PRESET, QUICK, type Setting } from "./setting.ts";
 
 export interface PanelPlan extends Omit<Panel, "series"> {
   readonly metrics: readonly MetricName[];
-  /** A line to compare with: the first metric's first value, growing as the axis does. */
-  readonly guide?: "as N";
+  /** Name of a line to compare with: through the first metric's first point, growing as the axis. */
+  readonly guide?: string;
 }
 
 export interface Suite {
@@ -111,7 +111,7 @@ export const SUITES: readonly Suite[] = [
       "transfers",
     ],
     base: FEW,
-    tables: [["operations", ...RATES]],
+    tables: [["operations", "throughput", "ceiling", "ratio"], LATENCIES],
     panels: [
       panel("Throughput", "a second", ["operations", "throughput"], { scale: "logarithmic" }),
       LATENCY_PANEL,
@@ -124,7 +124,9 @@ export const SUITES: readonly Suite[] = [
     tables: [["throughput", ...LATENCIES, "transactionsPerRound", "roundsPerS"]],
     panels: [
       LATENCY_PANEL,
-      panel("Throughput", "transactions a second", ["throughput"], { guide: "as N" }),
+      panel("Throughput", "transactions a second", ["throughput"], {
+        ...{ scale: "logarithmic", guide: "as offered" },
+      }),
     ],
   },
   {
