@@ -6,6 +6,8 @@ import { EXIT } from "../../base/errors.ts";
 import { renderChart } from "../chart.ts";
 import { print, printJson } from "../output.ts";
 import { chartOf } from "./charts.ts";
+import { measureLife } from "./life-run.ts";
+import { measureLoad } from "./load-run.ts";
 import type { BenchOptions } from "./options.ts";
 import { breakdownText, factsText, suiteText } from "./present.ts";
 import { type BenchResult, FORMAT, type SuiteResult, VERSION, writeText } from "./result.ts";
@@ -28,7 +30,9 @@ export async function bench(options: BenchOptions): Promise<0 | 1> {
     suites,
   });
   const runner = new Runner(plans, {
-    ...{ runs, breakdown, say, signal: stop.signal },
+    ...{ runs, say, signal: stop.signal },
+    measure: ({ kind }, setting) =>
+      kind === "life" ? measureLife(setting, stop.signal) : measureLoad(setting, { breakdown }),
     onSuite: async (suite) => {
       if (suite.points.length === 0) return;
       suites.push(suite);

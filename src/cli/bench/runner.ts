@@ -4,8 +4,6 @@
  */
 import { BaashError, EXIT } from "../../base/errors.ts";
 import type { JobFacts } from "../../job/reporter.ts";
-import { measureLife } from "./life-run.ts";
-import { measureLoad } from "./load-run.ts";
 import type { Measured } from "./measured.ts";
 import { type Figures, METRICS, type MetricName } from "./metrics.ts";
 import { expectedSeconds, Pace } from "./pace.ts";
@@ -24,7 +22,8 @@ export interface SuitePlan {
 
 export interface RunOptions {
   readonly runs: number;
-  readonly breakdown: boolean;
+  /** One run of a point. */
+  readonly measure: (suite: Suite, setting: Setting) => Promise<Measured>;
   readonly say: (text: string) => void;
   /** Ends the run under way; nothing follows it. */
   readonly signal: AbortSignal;
@@ -86,9 +85,10 @@ export class Runner {
     return [...points];
   }
 
-  private async measure({ name, axis, kind }: Suite, point: Point): Promise<void> {
+  private async measure(suite: Suite, point: Point): Promise<void> {
+    const { name, axis, kind } = suite;
     const { setting, measured, problems } = point;
-    const { say, signal, breakdown } = this.options;
+    const { say, measure } = this.options;
     const note = (problem: string) => {
       problems.push(problem);
       say(problem);
@@ -96,7 +96,7 @@ export class Runner {
     say(`${name}: ${RANGES[axis].title} ${setting[axis]}; ${this.pace.text()}`);
     try {
       const one = await this.pace.time(expectedSeconds(setting, kind), () =>
-        kind === "life" ? measureLife(setting, signal) : measureLoad(setting, { breakdown }),
+        measure(suite, setting),
       );
       this.facts ??= one.facts;
       if (this.interrupted) return;
