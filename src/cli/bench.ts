@@ -24,16 +24,17 @@ Suites (headline if none is named):
 ${suiteLines()}
   all         all of them, for a night
 
-Each point is run --runs times, in turn with the others; each run of a ledger is warmed up, measured,
-verified, and followed by its ceiling: native/ceiling.cc, which gathers, hashes, mines, applies and
-syncs the same bytes without consensus, clients or recovery. src/cli/bench/README.md has the rest.
+Each point is run --runs times, in turn with the others; each run of a ledger is warmed up,
+measured, verified, and followed by its ceiling: native/ceiling.cc, which gathers, hashes, mines,
+applies and syncs the same bytes without consensus, clients or recovery. src/cli/bench/README.md
+has the rest.
 
 Examples:
   scripts/bench
   scripts/bench --quick
   scripts/bench ranks blocks --out before.json --svg charts
   scripts/bench ranks --at 16 --block-size 4 --breakdown
-  scripts/bench compare before.json after.json --fail-if "throughput<-10%" --fail-if "finalP99Ms>20%"
+  scripts/bench compare before.json after.json --fail-if "throughput<-10%"
 ${EXIT_CODES}`;
 
 const COMPARE_HELP = `

@@ -15,12 +15,18 @@ export function chartOf(result: SuiteResult, facts: BenchFacts): Chart {
     title: `BAASH, ${about}`,
     subtitle: `medians of ${runs} on ${cores} cores of ${host}, commit ${commit}, ${date}`,
     axis: {
-      title: RANGES[axis].title,
+      title: axisTitle(axis),
       values: isKind ? places.map((_, i) => i + 1) : (places as number[]),
       ...(isKind && { names: places as string[] }),
     },
     panels: suite.panels.map((panel) => panelOf(panel, result)),
   };
+}
+
+/** "value, bytes" */
+function axisTitle(axis: SuiteResult["axis"]): string {
+  const range = RANGES[axis];
+  return "unit" in range ? `${range.title}, ${range.unit}` : range.title;
 }
 
 function panelOf({ metrics, guide, ...panel }: PanelPlan, result: SuiteResult): Panel {

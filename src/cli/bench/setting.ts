@@ -45,6 +45,7 @@ export const QUICK: Partial<Setting> = { records: 1000, seconds: 1, warmup: 0.5 
 
 interface NumberRange {
   readonly title: string;
+  readonly unit?: string;
   readonly min: number;
   readonly max: number;
   readonly isWhole: boolean;
@@ -54,23 +55,23 @@ interface Kinds {
   readonly choices: readonly string[];
 }
 
-const whole = (title: string, min: number, max: number): NumberRange => ({
-  ...{ title, min, max, isWhole: true },
+const whole = (title: string, min: number, max: number, unit?: string): NumberRange => ({
+  ...{ title, min, max, isWhole: true, ...(unit !== undefined && { unit }) },
 });
 
 /** Of each part of a setting: what it is called in a table, and what it may be. */
 export const RANGES: Readonly<Record<keyof Setting, NumberRange | Kinds>> = {
   ranks: whole("ranks", 1, 1024),
-  blockTransactions: whole("block", 1, BLOCK_TXNS_MAX),
+  blockTransactions: whole("block", 1, BLOCK_TXNS_MAX, "transactions"),
   // What the ceiling takes.
-  valueBytes: whole("value bytes", 8, 65_000),
-  difficulty: whole("puzzle bits", 0, PUZZLE_BITS_MAX),
+  valueBytes: whole("value", 8, 65_000, "bytes"),
+  difficulty: whole("puzzle", 0, PUZZLE_BITS_MAX, "bits"),
   quorum: { title: "quorum", choices: ["majority", "byzantine"] },
   sync: { title: "sync", choices: ["on", "off"] },
   workload: { title: "workload", choices: WORKLOADS },
   ack: { title: "ack", choices: ["agreed", "final"] },
   records: whole("records", 0, RECORDS_MAX),
-  offered: whole("offered tx/s", 0, 1e9),
+  offered: whole("offered", 0, 1e9, "tx/s"),
   blocks: whole("blocks", 0, 1e9),
   seconds: { title: "seconds", min: 0.1, max: 86_400, isWhole: false },
   warmup: { title: "warm-up seconds", min: 0, max: 86_400, isWhole: false },

@@ -121,7 +121,7 @@ export const SUITES: readonly Suite[] = [
     ...{ name: "load", about: "latency against offered load", kind: "load", axis: "offered" },
     values: [250, 1000, 4000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_024_000],
     ...{ base: FEW, endsSaturated: true, noCeiling: "the load is given" },
-    tables: [["throughput", ...LATENCIES, "transactionsPerRound", "roundsPerS"]],
+    tables: [["throughput", ...LATENCIES, "transactionsPerRound"]],
     panels: [
       LATENCY_PANEL,
       panel("Throughput", "transactions a second", ["throughput"], {

@@ -33,6 +33,7 @@ describe.each(SUITES.map(({ name }) => name))("%s", (name) => {
     expect(svg).not.toMatch(/NaN|Infinity|undefined/);
     const drawn = suiteNamed(name).panels.flatMap(({ metrics }) => metrics).length;
     expect(svg.match(/<circle /g)).toHaveLength(drawn * result.points.length);
+    if (name === "values") expect(svg).toContain(">value, bytes</text>");
   });
 });
 
