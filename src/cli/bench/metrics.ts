@@ -50,5 +50,5 @@ export type MetricName = keyof typeof METRICS;
 export type Figures = Readonly<Partial<Record<MetricName, number>>>;
 
 export function isMetricName(name: string): name is MetricName {
-  return name in METRICS;
+  return Object.hasOwn(METRICS, name);
 }

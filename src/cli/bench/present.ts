@@ -32,16 +32,14 @@ export function suiteText(result: SuiteResult, runs: number): string {
 }
 
 /** A list of clauses in lines that are not too long. */
-function wrapped(clauses: readonly string[]): string {
-  let text = "";
-  let column = 0;
-  for (const [i, clause] of clauses.entries()) {
-    const part = i === clauses.length - 1 ? clause : `${clause},`;
-    const breaks = column > 0 && column + 1 + part.length > COLUMNS;
-    text += column === 0 ? part : `${breaks ? "\n" : " "}${part}`;
-    column = breaks || column === 0 ? part.length : column + 1 + part.length;
+function wrapped([first, ...rest]: readonly string[]): string {
+  const lines = [first];
+  for (const clause of rest) {
+    const longer = `${lines.at(-1)}, ${clause}`;
+    if (longer.length < COLUMNS) lines[lines.length - 1] = longer;
+    else lines.push(clause);
   }
-  return text;
+  return lines.join(",\n");
 }
 
 /** What all points have in common; what is varied stands in the table. */

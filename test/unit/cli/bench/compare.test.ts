@@ -39,12 +39,17 @@ describe("conditions", () => {
     expect(parseCondition("finalP99Ms>=+7.5%")).toMatchObject({ operator: ">=", percent: 7.5 });
   });
 
-  test.each(["throughput", "throughput<10", "speed<-10%", "throughput=1%", "<-10%", ""])(
-    "are not %p",
-    (text) => {
-      expect(() => parseCondition(text)).toThrow(expect.objectContaining({ exitCode: EXIT.usage }));
-    },
-  );
+  test.each([
+    "throughput",
+    "throughput<10",
+    "speed<-10%",
+    "toString<1%",
+    "throughput=1%",
+    "<-10%",
+    "",
+  ])("are not %p", (text) => {
+    expect(() => parseCondition(text)).toThrow(expect.objectContaining({ exitCode: EXIT.usage }));
+  });
 
   test("are met at their bound as they say", () => {
     const [change] = changesOf(before, before);
