@@ -126,8 +126,8 @@ struct Random {
 };
 
 // Open addressing, linear probes, key and value in the slot. Keys are never taken out. Almost every
-// access misses the caches, so callers look a few keys ahead. Where the compiler knows the size of the
-// values (kFixed; 0: it does not) the whole program takes a fifteenth less processor time.
+// access misses the caches, so callers look a few keys ahead. Where the compiler knows the size of
+// the values (kFixed; 0: it does not) the whole program takes a fifteenth less processor time.
 template <size_t kFixed>
 class Table {
  public:
