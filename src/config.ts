@@ -11,6 +11,8 @@ const count = (min: number, max: number) => z.coerce.number().int().min(min).max
 const fields = z.object({
   ledger: z.string().min(1),
   ledgerKey: z.string().min(1).optional(),
+  /** False: final means linked, and a loss of power may take it. To measure what syncing costs. */
+  sync: z.boolean().default(true),
   /** Socket of the storage validator, where there is one. */
   validator: z.string().min(1).optional(),
   force: z.boolean().default(false),
@@ -62,6 +64,8 @@ export const rankSchema = fields.superRefine((config, context) => {
     context.addIssue({ code: "custom", path: [name], message });
   if (4 * config.heartbeatMs > config.suspectMs)
     wrong("heartbeatMs", "four signs of life must fit into --suspect-ms");
+  if (!config.sync && config.validator !== undefined)
+    wrong("sync", "the validator writes, and it always syncs");
   if (config.suspectMs >= config.evictMs) wrong("suspectMs", "must be less than --evict-ms");
 });
 

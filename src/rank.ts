@@ -24,6 +24,9 @@ const program = new Command("rank")
   )
   .addOption(flag("--force", "accept a file system that forgets, such as tmpfs"))
   .addOption(flag("--no-create", "refuse a directory without a ledger instead of making one"))
+  .addOption(
+    flag("--no-sync", "sync nothing: final is then linked only, lost with the power; to measure"),
+  )
   .addOption(flag("--validator <socket>", "the validator that alone writes this ledger"))
   .addOption(
     flag(

@@ -25,10 +25,14 @@ function carry(error: unknown): never {
 let service: StorageService | ValidatedStorage | undefined;
 
 Comlink.expose({
-  /** `validator`: the socket of the process that alone writes the ledger, where there is one. */
+  /**
+   * `sync`: see NodeFileOps. `validator`: the socket of the process that alone writes the ledger,
+   * where there is one.
+   */
   attach(
     incomingShared: SharedArrayBuffer,
     onNotice: (notice: StorageNotice) => void,
+    sync: boolean,
     validator?: string,
   ): void {
     const incoming = BlockQueue.attach(incomingShared);
@@ -38,7 +42,7 @@ Comlink.expose({
         return incoming.fifo.bytes.subarray(at, at + incoming.messageLength(slot));
       },
     };
-    const world = { ops: new NodeFileOps(), now: () => performance.now(), blocks };
+    const world = { ops: new NodeFileOps({ sync }), now: () => performance.now(), blocks };
     service =
       validator === undefined
         ? new StorageService({ ...world, onNotice })

@@ -12,9 +12,8 @@ import type { CostModel } from "../emulation/cost-model.ts";
 import type { Figures, Measurement } from "../emulation/fit.ts";
 import { MEMBERS_MAX } from "../limits.ts";
 import type { JobOptions } from "./calibrate/jobs.ts";
-import { table } from "./emulate/present.ts";
 import { readModel } from "./emulate.ts";
-import { print, printJson } from "./output.ts";
+import { print, printJson, table } from "./output.ts";
 import { EXIT_HELP, runProgram } from "./run.ts";
 
 /** The promise of --check: no figure is further off. */

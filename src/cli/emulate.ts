@@ -75,7 +75,7 @@ export function emulateCommand(): Command {
 async function run(flags: Flags): Promise<void> {
   const { emulate } = await import("../emulation/emulation.ts");
   const { chartOf, describeResults } = await import("./emulate/present.ts");
-  const { renderChart } = await import("../emulation/chart.ts");
+  const { renderChart } = await import("./chart.ts");
   const plans = await planEmulations(flags);
   const results = [];
   for (const plan of plans) {

@@ -38,3 +38,12 @@ export function bytesText(bytes: number): string {
   for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
   return unit === 0 ? `${bytes} B` : `${value.toFixed(1)} ${units[unit]}`;
 }
+
+/** Columns of words to the left, of numbers to the right; the first row is the head. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
+  const isText = (i: number) => rows.slice(1).every((row) => /^(\p{L}|$)/u.test(row[i]));
+  const cell = (words: string, i: number) =>
+    isText(i) ? words.padEnd(widths[i]) : words.padStart(widths[i]);
+  return rows.map((row) => `${row.map(cell).join("  ").trimEnd()}\n`).join("");
+}

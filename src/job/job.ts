@@ -331,6 +331,7 @@ function usageOf({ chain, loop }: RunningRank, transport: Transport): Usage {
     stagesUs: loop.shared.stages.spent(),
     ...{ records: chain.slot, rounds: chain.settledRound, blocks, transactions },
     ...{ messages: sends, bytes: sendBytes, collectives },
+    memory: process.memoryUsage.rss(),
   };
 }
 

@@ -135,9 +135,15 @@ export class Reporter {
       difficulty: chain.genesis.difficulty,
       blockTransactions: settings.blockTransactions,
       authentication: AUTHENTICATION[chain.genesis.quorum],
-      synced: true,
+      synced: this.config.sync,
     };
     this.line({ type: "started", facts: this.facts });
+    if (!this.config.sync) {
+      const warning =
+        "nothing is synced (--no-sync): final means linked, and a loss of power may take it";
+      this.say(warning);
+      log.warning(warning);
+    }
     log.info("started at slot {slot}", { slot: chain.slot, head: chain.hash });
     if (workload === undefined)
       this.say(`rank ${this.process} of ${chain.ranks} serves at slot ${chain.slot}`);

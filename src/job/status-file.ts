@@ -45,7 +45,12 @@ export interface JobStatus {
   readonly settledRound: number;
   readonly head: string;
   readonly unsettledRounds: number;
-  readonly storage: { readonly available: boolean; readonly lastError?: string };
+  /** Not synced: what is final was linked only, and a loss of power may take it. */
+  readonly storage: {
+    readonly available: boolean;
+    readonly synced: boolean;
+    readonly lastError?: string;
+  };
   /** The newest hundred, oldest first. */
   readonly events: readonly MonitorEvent[];
   /** What the parts of this process count, by dotted name. */

@@ -5,7 +5,7 @@
 import { toHex } from "../base/bytes.ts";
 import type { MonitorEvent } from "../monitor/monitor-events.ts";
 import type { RunningRank } from "../rank/start.ts";
-import { type JobState, type JobStatus, StatusFile } from "./status-file.ts";
+import { type JobState, type JobStatus, StatusFile, type StatusPaths } from "./status-file.ts";
 
 const EVENTS_KEPT = 100;
 const FLUSH_MS = 1000;
@@ -14,6 +14,7 @@ export class StatusKeeper {
   private readonly rank: RunningRank;
   private readonly speaks: () => boolean;
   private readonly file: StatusFile;
+  private readonly synced: boolean;
   private readonly events: MonitorEvent[] = [];
   private state: JobState = "starting";
   private reason: JobStatus["reason"];
@@ -21,13 +22,14 @@ export class StatusKeeper {
   private storageError: string | undefined;
 
   constructor(
-    paths: { readonly status?: string | undefined; readonly metrics?: string | undefined },
+    paths: StatusPaths & { readonly sync: boolean },
     rank: RunningRank,
     speaks: () => boolean,
   ) {
     this.rank = rank;
     this.speaks = speaks;
     this.file = new StatusFile(paths);
+    this.synced = paths.sync;
   }
 
   start(everyMs: number): void {
@@ -100,6 +102,7 @@ export class StatusKeeper {
       unsettledRounds: context.core.unsettled,
       storage: {
         available: this.storageError === undefined,
+        synced: this.synced,
         ...(this.storageError !== undefined && { lastError: this.storageError }),
       },
       events: [...this.events],

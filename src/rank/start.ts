@@ -95,7 +95,7 @@ export async function startRank(
     queues.incoming,
     hooks.onFailure,
     (notice) => hooks.events.onAlert(notice),
-    config.validator && resolve(config.validator),
+    { validator: config.validator && resolve(config.validator), sync: config.sync },
   );
   const incarnation = new Uint8Array(randomBytes(8));
   const directory = {

@@ -36,6 +36,7 @@ interface WriterWorker {
   attach(
     incoming: SharedArrayBuffer,
     onNotice: (notice: StorageNotice) => void,
+    sync: boolean,
     validator?: string,
   ): void;
   call(method: string, args: unknown[]): unknown;
@@ -71,20 +72,21 @@ export class WriterThread implements LedgerStorage {
 
   /**
    * `onNotice` hears what storage repaired, and the like: a person should know. `validator`: the
-   * socket of the process that alone writes the ledger, where there is one.
+   * socket of the process that alone writes the ledger, where there is one. `sync: false`: nothing
+   * is synced (NodeFileOps).
    */
   constructor(
     incoming: BlockQueue,
     onFailure: (error: unknown) => void,
     onNotice: (notice: StorageNotice) => void = () => {},
-    validator?: string,
+    { validator, sync = true }: { validator?: string | undefined; sync?: boolean } = {},
   ) {
     const url = new URL("../../workers/writer-worker.ts", import.meta.url);
     this.worker = new Worker(url, { name: "writer-worker" });
     this.worker.onerror = (event) =>
       onFailure(new BaashError("WORKER_DIED", `The writer-worker died: ${event.message}`));
     this.remote = Comlink.wrap<WriterWorker>(this.worker);
-    this.ready = this.remote.attach(incoming.shared, Comlink.proxy(onNotice), validator);
+    this.ready = this.remote.attach(incoming.shared, Comlink.proxy(onNotice), sync, validator);
   }
 
   private call<T>(kind: Call, method: keyof LedgerStorage, ...args: unknown[]): Promise<T> {

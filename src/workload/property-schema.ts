@@ -192,6 +192,15 @@ export const PROPERTY_SCHEMA = {
     BLOCK_TXNS_MAX,
   ),
   "baash.difficulty": integer(8, "leading zero bits of the consensus puzzle", 0, PUZZLE_BITS_MAX),
+  "baash.quorum": choice(
+    "majority",
+    ["majority", "byzantine"],
+    "new ledger: what wins, and whether members may lie",
+  ),
+  "baash.sync": boolean(
+    true,
+    "false: sync nothing, final is linked only; to measure what it costs",
+  ),
   "baash.ack": choice("final", ["agreed", "final"], "acknowledgement that completes an operation"),
   "baash.targetperrank": number(0, "operations a second of each rank; beats target", 0, 1e9),
   "baash.warmup": number(

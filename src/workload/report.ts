@@ -88,6 +88,7 @@ function usageLines({ usage }: MergedResult): Line[] {
     line("Collectives(/round/rank)", ofRound(usage.collectives)),
     line("Bytes(/round/rank)", ofRound(usage.bytes)),
     line("Bytes(/tx)", perTransaction(usage.bytes)),
+    line("Memory(MiB/rank)", usage.memory / ranks / 2 ** 20),
   ];
 }
 

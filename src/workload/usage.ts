@@ -27,9 +27,11 @@ export interface Usage {
   readonly messages: number;
   readonly bytes: number;
   readonly collectives: number;
+  /** Bytes of memory that this process has at the moment, with what it shares with others. */
+  readonly memory: number;
 }
 
-export type UsageCounts = Omit<Usage, "cpuUs" | "stagesUs">;
+export type UsageCounts = Omit<Usage, "cpuUs" | "stagesUs" | "memory">;
 export const USAGE_COUNTS = [
   ...(["records", "rounds", "blocks", "transactions"] as const),
   ...(["messages", "bytes", "collectives"] as const),
@@ -63,6 +65,7 @@ export function usageBetween(before: Usage, after: Usage): Usage {
     cpuUs: timeBetween(before.cpuUs, after.cpuUs),
     stagesUs: timeBetween(before.stagesUs, after.stagesUs),
     ...(Object.fromEntries(counts) as UsageCounts),
+    memory: after.memory,
   };
 }
 
@@ -87,6 +90,7 @@ export class MergedUsage {
   messages = 0;
   bytes = 0;
   collectives = 0;
+  memory = 0;
 
   add(usage: Usage): void {
     this.ranks++;
@@ -94,7 +98,8 @@ export class MergedUsage {
     addTimes(this.stagesUs, usage.stagesUs);
     for (const name of ["records", "rounds", "blocks", "transactions"] as const)
       this[name] = Math.max(this[name], usage[name]);
-    for (const name of ["messages", "bytes", "collectives"] as const) this[name] += usage[name];
+    for (const name of ["messages", "bytes", "collectives", "memory"] as const)
+      this[name] += usage[name];
   }
 
   /** Of all threads. */

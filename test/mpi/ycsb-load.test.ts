@@ -131,6 +131,19 @@ describe("a load inside the ranks", () => {
   );
 
   test(
+    "members that may lie, and nothing synced: the report says both, and stderr warns",
+    async () => {
+      const odd = ["-p", "baash.quorum=byzantine", "-p", "baash.sync=false"];
+      const { stdout, stderr, exitCode } = await load("-n", "2", ...SMALL, ...odd);
+      expect(exitCode).toBe(EXIT.ok);
+      expect(stderr).toContain("nothing is synced");
+      expect(stdout).toMatch(/^\[BAASH\], Synced, no: final means linked$/m);
+      expect(stdout).toMatch(/^\[BAASH\], Authentication, Ed25519 under every/m);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     "a warm-up has figures of its own, and the run says what it cost",
     async () => {
       const warm = ["-p", "baash.warmup=0.5", "--breakdown", "-P", "workloadd"];

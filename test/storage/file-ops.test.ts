@@ -1,5 +1,6 @@
 /** The promises of FileOps, asked of both twins: a real directory and the simulated disk. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
+import * as fs from "node:fs";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,8 +18,25 @@ afterAll(() => rmSync(real, { recursive: true, force: true }));
 
 const twins: Array<{ name: string; ops: FileOps; root: string }> = [
   { name: "node", ops: new NodeFileOps(), root: `${real}/twin` },
+  { name: "node, nothing synced", ops: new NodeFileOps({ sync: false }), root: `${real}/unsynced` },
   { name: "simulated", ops: newDisk(1).host("a"), root: "/twin" },
 ];
+
+test("files and directories are synced, unless the job said no", async () => {
+  const synced = spyOn(fs, "fsyncSync");
+  const counts = [];
+  for (const sync of [true, false]) {
+    const ops = new NodeFileOps({ sync });
+    const path = `${real}/synced-${sync}`;
+    await ops.writeExclusive(path, [new Uint8Array(3)]);
+    await ops.syncFile(path);
+    await ops.syncDirectory(real);
+    counts.push(synced.mock.calls.length);
+    synced.mockClear();
+  }
+  synced.mockRestore();
+  expect(counts).toEqual([3, 0]);
+});
 
 async function errnoOf(action: Promise<unknown>): Promise<string> {
   try {

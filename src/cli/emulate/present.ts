@@ -1,7 +1,7 @@
 /** How the results of emulations are shown: a table for people, panels of a chart. */
-import type { Chart, Panel } from "../../emulation/chart.ts";
 import type { EmulationResult } from "../../emulation/result.ts";
-import { bytesText, groups } from "../output.ts";
+import type { Chart, Panel } from "../chart.ts";
+import { bytesText, groups, table } from "../output.ts";
 
 const rounded = (value: number, digits = 3) => {
   const short = Number(value.toPrecision(digits));
@@ -48,14 +48,6 @@ export function describeResults(results: readonly EmulationResult[]): string {
   return TABLES.map((columns) =>
     table([columns.map(([name]) => name), ...results.map((r) => columns.map(([, of]) => of(r)))]),
   ).join("\n");
-}
-
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
-  const isText = (i: number) => rows.slice(1).every((row) => /^[a-z]/.test(row[i]));
-  const cell = (words: string, i: number) =>
-    isText(i) ? words.padEnd(widths[i]) : words.padStart(widths[i]);
-  return rows.map((row) => `${row.map(cell).join("  ").trimEnd()}\n`).join("");
 }
 
 export function chartOf(results: readonly EmulationResult[], subtitle: string): Chart {
@@ -120,5 +112,5 @@ export function chartOf(results: readonly EmulationResult[], subtitle: string): 
       ],
     },
   ];
-  return { title: "BAASH, emulated", subtitle, sizes, panels };
+  return { title: "BAASH, emulated", subtitle, axis: { title: "ranks", values: sizes }, panels };
 }

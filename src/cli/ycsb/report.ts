@@ -3,6 +3,7 @@
  * each phase, the proof; as YCSB's lines, one JSON object, or a table.
  */
 import { BaashError, EXIT, errorCode } from "../../base/errors.ts";
+import type { RankReport } from "../../job/job.ts";
 import type { JobFacts } from "../../job/reporter.ts";
 import type { MergedResult } from "../../workload/measurements.ts";
 import {
@@ -27,6 +28,8 @@ export interface PhaseOutcome {
 export interface LoadOutcome {
   readonly facts: JobFacts;
   readonly phases: readonly PhaseOutcome[];
+  /** What each rank said of itself at its end. */
+  readonly reports: readonly RankReport[];
   readonly proof: Proof;
   /** A signal ended the load early. */
   readonly interrupted: boolean;
@@ -64,7 +67,7 @@ function factRows(plan: LoadPlan, facts: JobFacts): [string, string | number][] 
     ["Authentication", facts.authentication],
     ["Ledger", `${facts.ledger}, ${facts.created ? "new" : "continued"}`],
     ["FileSystem", facts.fileSystem],
-    ["Synced", facts.synced ? "each record, before it is final" : "no"],
+    ["Synced", facts.synced ? "each record, before it is final" : "no: final means linked"],
   ];
 }
 

@@ -93,7 +93,8 @@ class LoadRun {
     }
     const phases = this.phasesOf(result);
     const proof = this.prove(result, phases);
-    return { facts: result.facts, phases, proof, interrupted: this.interrupted };
+    const { facts, ranks: reports } = result;
+    return { facts, phases, reports, proof, interrupted: this.interrupted };
   }
 
   private async runJob(): Promise<JobResult> {
@@ -132,11 +133,13 @@ class LoadRun {
     args.push("--properties", properties, "--phase", this.plan.phase);
     args.push("--status-interval", String(PROGRESS_S));
     args.push("--difficulty", String(workload["baash.difficulty"]));
+    args.push("--quorum", workload["baash.quorum"]);
     args.push("--supply", String(workload["baash.supply"]));
     const blockTransactions = workload["baash.blocksize"];
     if (blockTransactions > 0) args.push("--block-transactions", String(blockTransactions));
     if (ledgerKey !== undefined) args.push("--ledger-key", ledgerKey);
     if (force) args.push("--force");
+    if (!workload["baash.sync"]) args.push("--no-sync");
     if (this.plan.breakdown) args.push("--breakdown");
     if (this.clients === undefined) args.push("--journal", this.journals);
     else args.push("--no-generate", "--sockets", this.clients.directory);

@@ -1,7 +1,6 @@
 /** Cost models, load, resources, log and charts, each alone. */
 import { describe, expect, test } from "bun:test";
 import type { LinkEffect } from "../../../src/consensus/effects.ts";
-import { renderChart } from "../../../src/emulation/chart.ts";
 import { parseCostModel } from "../../../src/emulation/cost-model.ts";
 import { Load } from "../../../src/emulation/load.ts";
 import { EmulatedLog } from "../../../src/emulation/log.ts";
@@ -136,26 +135,4 @@ describe("log", () => {
     expect(log.agrees({ ...slot, hash: recordName(2), rounds: order(1, 2, 0) })).toBe(false);
     expect(log.agrees({ ...slot, slot: 2, rounds: [] })).toBe(false);
   });
-});
-
-test("a chart is well-formed, and has a point for each value that there is", () => {
-  const svg = renderChart({
-    ...{ title: "a < b & c", subtitle: "", sizes: [16, 100, 40_000] },
-    panels: [
-      {
-        ...{ title: "t", unit: "u", scale: "logarithmic" },
-        series: [
-          { name: "s", values: [1, undefined, 1e6] },
-          { name: "guide", values: [1, 2, 3], isGuide: true },
-        ],
-      },
-      { title: "zeros", unit: "u", scale: "linear", series: [{ name: "z", values: [0, 0, 0] }] },
-    ],
-  });
-  expect(svg).not.toMatch(/NaN|Infinity|undefined/);
-  expect(svg).toContain("a &lt; b &amp; c");
-  expect(svg.match(/<circle /g)).toHaveLength(5);
-  expect(svg.match(/<polyline /g)).toHaveLength(3);
-  const open = svg.match(/<(svg|g|text)\b/g)!.length;
-  expect(svg.match(/<\/(svg|g|text)>/g)).toHaveLength(open);
 });

@@ -22,7 +22,7 @@ const STATUS: JobStatus = {
   epoch: { hash: "cd".repeat(32), slot: 40, number: 2 },
   members: [member(0, false), member(1, true), member(2, false)],
   ...{ slot: 57, settledRound: 81, head: "ef".repeat(32), unsettledRounds: 4 },
-  storage: { available: false, lastError: "ENOSPC" },
+  storage: { available: false, synced: true, lastError: "ENOSPC" },
   events: [
     {
       ...{ at: 1_767_225_600_000, kind: "suspected", rank: 1, checkpoint: "C1" },

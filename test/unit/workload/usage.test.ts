@@ -14,14 +14,14 @@ const BEFORE: Usage = {
   cpuUs: { main: 1000, mpi: 500, blocks: 70 },
   stagesUs: { votes: 10 },
   ...{ records: 3, rounds: 5, blocks: 20, transactions: 80 },
-  ...{ messages: 15, bytes: 9000, collectives: 5 },
+  ...{ messages: 15, bytes: 9000, collectives: 5, memory: 500 },
 };
 const AFTER: Usage = {
   // A thread that ended, and one that is new.
   cpuUs: { main: 4000, mpi: 900, writer: 250 },
   stagesUs: { votes: 110, proposals: 40 },
   ...{ records: 8, rounds: 15, blocks: 60, transactions: 240 },
-  ...{ messages: 45, bytes: 29_000, collectives: 15 },
+  ...{ messages: 45, bytes: 29_000, collectives: 15, memory: 700 },
 };
 
 test("threads of a process by name, those of one name together", () => {
@@ -61,7 +61,7 @@ test("what lies between two samples, and the sum over ranks", () => {
     cpuUs: { main: 3000, mpi: 400, writer: 250 },
     stagesUs: { votes: 100, proposals: 40 },
     ...{ records: 5, rounds: 10, blocks: 40, transactions: 160 },
-    ...{ messages: 30, bytes: 20_000, collectives: 10 },
+    ...{ messages: 30, bytes: 20_000, collectives: 10, memory: 700 },
   });
   const merged = new MergedUsage();
   merged.add(usage);

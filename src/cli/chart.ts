@@ -1,12 +1,14 @@
 /**
- * Charts of an emulation as one SVG: small panels over the number of ranks. Plain text: six panels of
+ * Charts as one SVG: small panels over one axis, such as the number of ranks. Plain text: panels of
  * lines and points need no library, and a file of a few kilobytes opens in any browser.
  */
 
 export interface Series {
   readonly name: string;
-  /** One value a size; undefined where there is none. */
+  /** One value a place of the axis; undefined where there is none. */
   readonly values: ReadonlyArray<number | undefined>;
+  /** Least and largest of the runs that each value is the median of. */
+  readonly ranges?: ReadonlyArray<readonly [least: number, largest: number] | undefined>;
   /** Not measured: a line to compare with. */
   readonly isGuide?: boolean;
 }
@@ -18,11 +20,17 @@ export interface Panel {
   readonly scale: "linear" | "logarithmic";
 }
 
+export interface ChartAxis {
+  readonly title: string;
+  readonly values: readonly number[];
+  /** Of kinds that have a name and no size: written instead of the values, and not joined by lines. */
+  readonly names?: readonly string[];
+}
+
 export interface Chart {
   readonly title: string;
   readonly subtitle: string;
-  /** Ranks of each size. */
-  readonly sizes: readonly number[];
+  readonly axis: ChartAxis;
   readonly panels: readonly Panel[];
 }
 
@@ -35,7 +43,7 @@ const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 const GUIDE = "#9a9a9a";
 const FONT = "font-family='Inter, Helvetica, Arial, sans-serif'";
 
-interface Axis {
+interface Scale {
   readonly at: (value: number) => number;
   readonly ticks: readonly number[];
 }
@@ -47,7 +55,7 @@ export function renderChart(chart: Chart): string {
   const panels = chart.panels.map((panel, i) => {
     const x = (i % COLUMNS) * PANEL.width;
     const y = HEAD + Math.floor(i / COLUMNS) * PANEL.height;
-    return `<g transform="translate(${x} ${y})">\n${renderPanel(panel, chart.sizes)}</g>\n`;
+    return `<g transform="translate(${x} ${y})">\n${renderPanel(panel, chart.axis)}</g>\n`;
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ${FONT}>`,
@@ -60,12 +68,14 @@ export function renderChart(chart: Chart): string {
   ].join("\n");
 }
 
-function renderPanel({ title, unit, series, scale }: Panel, sizes: readonly number[]): string {
+function renderPanel({ title, unit, series, scale }: Panel, axis: ChartAxis): string {
   const right = PANEL.width - PLOT.right;
   const bottom = PANEL.height - PLOT.bottom;
-  const measured = series.flatMap(({ values }) => values).filter((v) => v !== undefined);
-  const x = sizeAxis(sizes, PLOT.left + 14, right - 14);
-  const y = valueAxis(measured, scale, bottom, PLOT.top);
+  const measured = series
+    .flatMap(({ values, ranges = [] }) => [...values, ...ranges.flat()])
+    .filter((v) => v !== undefined);
+  const x = placeScale(axis, PLOT.left + 14, right - 14);
+  const y = valueScale(measured, scale, bottom, PLOT.top);
   const out = [text(PLOT.left, 24, title, `font-size="15" font-weight="600"`)];
   for (const tick of y.ticks) {
     const at = y.at(tick);
@@ -81,14 +91,14 @@ function renderPanel({ title, unit, series, scale }: Panel, sizes: readonly numb
       text(
         x.at(tick),
         bottom + 20,
-        short(tick),
+        axis.names?.[axis.values.indexOf(tick)] ?? short(tick),
         `font-size="12" text-anchor="middle" fill="#333333"`,
       ),
     );
   }
   const middle = (PLOT.left + right) / 2;
   out.push(
-    text(middle, bottom + 40, "ranks", `font-size="12" text-anchor="middle" fill="#555555"`),
+    text(middle, bottom + 40, axis.title, `font-size="12" text-anchor="middle" fill="#555555"`),
   );
   const up = (PLOT.top + bottom) / 2;
   out.push(
@@ -102,7 +112,7 @@ function renderPanel({ title, unit, series, scale }: Panel, sizes: readonly numb
   let legend = PLOT.left;
   for (const [i, each] of series.entries()) {
     const color = each.isGuide ? GUIDE : COLORS[i % COLORS.length];
-    out.push(renderSeries(each, sizes, { x, y, color }));
+    out.push(renderSeries(each, axis, { x, y, color }));
     out.push(line(legend, 44, legend + 18, 44, color, each.isGuide ? "5 4" : undefined, 2.5));
     out.push(text(legend + 24, 48, each.name, `font-size="12" fill="#333333"`));
     legend += 44 + 6.6 * each.name.length;
@@ -111,43 +121,49 @@ function renderPanel({ title, unit, series, scale }: Panel, sizes: readonly numb
 }
 
 function renderSeries(
-  { values, isGuide }: Series,
-  sizes: readonly number[],
-  { x, y, color }: { x: Axis; y: Axis; color: string },
+  { values, ranges = [], isGuide }: Series,
+  axis: ChartAxis,
+  { x, y, color }: { x: Scale; y: Scale; color: string },
 ): string {
-  const points = sizes.flatMap((size, i) => {
+  const points = axis.values.flatMap((place, i) => {
     const value = values[i];
-    return value === undefined ? [] : [[x.at(size), y.at(value)] as const];
+    return value === undefined ? [] : [[x.at(place), y.at(value)] as const];
   });
   const path = points.map(([px, py]) => `${px.toFixed(1)},${py.toFixed(1)}`).join(" ");
   const dash = isGuide ? ` stroke-dasharray="5 4"` : "";
-  const drawn = `<polyline points="${path}" fill="none" stroke="${color}" stroke-width="2"${dash}/>`;
-  if (isGuide) return drawn;
+  const joined = `<polyline points="${path}" fill="none" stroke="${color}" stroke-width="2"${dash}/>`;
+  if (isGuide) return joined;
+  const spreads = axis.values.flatMap((place, i) => {
+    const range = ranges[i];
+    if (range === undefined) return [];
+    const [least, largest] = range;
+    return [line(x.at(place), y.at(least), x.at(place), y.at(largest), color)];
+  });
   const dots = points.map(
     ([px, py]) => `<circle cx="${px.toFixed(1)}" cy="${py.toFixed(1)}" r="3.5" fill="${color}"/>`,
   );
-  return [drawn, ...dots].join("\n");
+  return [...(axis.names === undefined ? [joined] : []), ...spreads, ...dots].join("\n");
 }
 
-/** Sizes far apart go on a logarithmic axis; each size has its tick while there is room. */
-function sizeAxis(sizes: readonly number[], from: number, to: number): Axis {
-  const [low, high] = [Math.min(...sizes), Math.max(...sizes)];
-  const f = high / low >= 8 ? Math.log : (size: number) => size;
+/** Places far apart go on a logarithmic axis; each has its tick while there is room. */
+function placeScale({ values }: ChartAxis, from: number, to: number): Scale {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const f = low > 0 && high / low >= 8 ? Math.log : (value: number) => value;
   const span = f(high) - f(low) || 1;
-  const at = (size: number) =>
-    low === high ? (from + to) / 2 : from + ((f(size) - f(low)) / span) * (to - from);
+  const at = (value: number) =>
+    low === high ? (from + to) / 2 : from + ((f(value) - f(low)) / span) * (to - from);
   const ticks: number[] = [];
-  for (const size of [...sizes].sort((a, b) => a - b))
-    if (ticks.length === 0 || at(size) - at(ticks.at(-1)!) >= 40) ticks.push(size);
+  for (const value of [...values].sort((a, b) => a - b))
+    if (ticks.length === 0 || at(value) - at(ticks.at(-1)!) >= 40) ticks.push(value);
   return { at, ticks };
 }
 
-function valueAxis(
+function valueScale(
   values: readonly number[],
   scale: Panel["scale"],
   from: number,
   to: number,
-): Axis {
+): Scale {
   const positive = values.filter((value) => value > 0);
   const high = positive.length > 0 ? Math.max(...positive) : 1;
   if (scale === "logarithmic" && positive.length > 0) {
