@@ -6,7 +6,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
 import { BaashError, EXIT, errorCode } from "../base/errors.ts";
 import { LoadDriver } from "../workload/driver.ts";
-import { createWorkload, driverSettings } from "../workload/driver-settings.ts";
+import { createWorkload, driverSettings, driversOf } from "../workload/driver-settings.ts";
 import { Measurements, type RankResult } from "../workload/measurements.ts";
 import { type LoadService, Sender, type Workload } from "../workload/operation.ts";
 import { mergeProperties, readPropertyFile } from "../workload/properties.ts";
@@ -102,8 +102,8 @@ export class LoadPhases {
 
   private async runPhase(phase: Phase): Promise<RankResult> {
     const { workload: config, service, usage } = this.options;
-    const { ranks } = service;
     const prepares = phase === "load" && this.phases.includes("run");
+    const place = this.placeIn(phase);
     this.phase = phase;
     this.ended = false;
     this.driver = new LoadDriver(service, {
@@ -113,13 +113,15 @@ export class LoadPhases {
         latencyForEachError: config.reportlatencyforeacherror,
       }),
       phase,
-      ...driverSettings(config, { ranks, prepares, warms: phase === "warmup" }),
+      ...driverSettings(config, { ...place, prepares, warms: phase === "warmup" }),
       ...(this.journalFile !== undefined && {
         journal: (entries: Uint8Array) => this.write(entries),
       }),
     });
-    if (this.stopping) this.driver.stop();
-    const before = usage?.();
+    // With fewer threads than ranks this one has none: it is a member and nothing else.
+    const isIdle = place.rank < service.rank;
+    if (this.stopping || isIdle) this.driver.stop();
+    const before = isIdle ? undefined : usage?.();
     const result = await this.driver.run();
     const spent = before && usage && usageBetween(before, usage());
     this.ended = true;
@@ -128,10 +130,19 @@ export class LoadPhases {
     return spent === undefined ? result : { ...result, usage: spent };
   }
 
+  /** Which of the drivers of this phase this rank is; one that has nothing to do stands in for the first. */
+  private placeIn(phase: Phase): { rank: number; ranks: number } {
+    const { workload: config, service } = this.options;
+    const { rank } = service;
+    if (phase === "load") return { rank, ranks: service.ranks };
+    const ranks = driversOf(config, service.ranks);
+    return { rank: rank < ranks ? rank : 0, ranks };
+  }
+
   private async workloadOf(phase: Phase): Promise<Workload> {
     const { sender } = this;
     const { workload: config, service } = this.options;
-    const { rank, ranks } = service;
+    const { rank, ranks } = this.placeIn(phase);
     if (phase !== "load" && this.running !== undefined) return this.running;
     const treasury = await service.balance(0);
     const kind = phase === "load" ? "load" : "run";

@@ -1,6 +1,6 @@
 /** What a rank's driver needs of a configuration that speaks of all ranks together. */
 import { CoreWorkload } from "./core-workload.ts";
-import type { Sender, Workload } from "./operation.ts";
+import { type Sender, shareOf, type Workload } from "./operation.ts";
 import { WINDOW_MAX } from "./property-schema.ts";
 import { TransfersWorkload } from "./transfers.ts";
 import type { WorkloadConfig } from "./workload-config.ts";
@@ -13,21 +13,27 @@ export interface DriverSettings {
   readonly validityRounds: number;
 }
 
+/** Ranks that make the load of a run: no more than there are threads to share. */
+export function driversOf(config: WorkloadConfig, ranks: number): number {
+  return config.threadcount > 0 ? Math.min(ranks, config.threadcount) : ranks;
+}
+
 /**
- * `prepares`: the load that comes before a run and is not measured for itself. It is neither
+ * Of driver `rank` of `ranks`. `prepares`: the load that comes before a run and is not measured for itself. It is neither
  * throttled nor cut off, since a run on half a table measures nothing. `warms`: the load of the run,
  * for as long as it takes to warm up.
  */
 export function driverSettings(
   config: WorkloadConfig,
-  options: { ranks: number; prepares: boolean; warms?: boolean },
+  options: { rank: number; ranks: number; prepares: boolean; warms?: boolean },
 ): DriverSettings {
   const seconds = options.warms ? config["baash.warmup"] : config.maxexecutiontime;
-  const shared = Math.max(1, Math.ceil(config.threadcount / options.ranks));
-  const rate = config["baash.targetperrank"] || config.target / options.ranks;
+  const { rank, ranks } = options;
+  const own = Math.max(1, shareOf(config.threadcount, rank, ranks).count);
+  const rate = config["baash.targetperrank"] || config.target / ranks;
   return {
     ack: config["baash.ack"],
-    window: config.threadcount > 0 ? Math.min(shared, WINDOW_MAX) : config["baash.window"],
+    window: config.threadcount > 0 ? Math.min(own, WINDOW_MAX) : config["baash.window"],
     rate: options.prepares ? 0 : rate,
     timeLimitMs: options.prepares ? 0 : seconds * 1000,
     validityRounds: config["baash.validityrounds"],

@@ -11,7 +11,7 @@ export const DIFFICULTY = 8;
 const RECORDS = 1000;
 /** Until an engine has compiled what it runs: so many seconds of its own, and of each rank more than cores. */
 const WARM_UP_S = 8;
-const WARM_UP_PER_RANK_S = 1.2;
+const WARM_UP_PER_RANK_S = 2;
 
 export interface JobOptions {
   readonly ranks: number;

@@ -55,7 +55,7 @@ async function driver(
 ): Promise<LoadDriver> {
   const treasury = await service.balance(0);
   return new LoadDriver(service, {
-    ...driverSettings(config, { ranks: 1, prepares: phase === "load" }),
+    ...driverSettings(config, { rank: 0, ranks: 1, prepares: phase === "load" }),
     workload: createWorkload({ config, phase, rank: 0, ranks: 1, sender, treasury }),
     measurements: new Measurements({ interval: "intended", latencyForEachError: false }),
     phase,

@@ -31,7 +31,7 @@ function build(
     latencyForEachError: config.reportlatencyforeacherror,
   });
   const driver = new LoadDriver(ledger, {
-    ...driverSettings(config, { ranks: 1, prepares: phase === "load" }),
+    ...driverSettings(config, { rank: 0, ranks: 1, prepares: phase === "load" }),
     workload: createWorkload({
       config,
       phase,
