@@ -6,7 +6,7 @@
  */
 
 /** A round is short that takes this part of the block delay at most */
-const SHORT = 1 / 5;
+const SHORT = 2 / 5;
 /** Of a new round in the mean. */
 const WEIGHT = 1 / 8;
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { RoundTrips } from "../../../src/rank/round-trips.ts";
 
-test("rounds are short up to a fifth of the block delay, in the mean of the newest", () => {
+test("rounds are short up to two fifths of the block delay, in the mean of the newest", () => {
   const trips = new RoundTrips();
   expect(trips.areShort(5)).toBe(true);
   const take = (ms: number, count: number) => {
