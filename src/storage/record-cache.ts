@@ -2,6 +2,7 @@
  * Bytes of the newest records that this process linked or read, to put a damaged file right, its own
  * or a peer's. One ring of memory, so that a copy costs a copy and nothing else. Writer worker.
  */
+import { assert } from "../base/assert.ts";
 import { toHex } from "../base/bytes.ts";
 
 /** Some ten records of a busy ledger; a damaged head is noticed before the next of them. */
@@ -32,6 +33,7 @@ export class RecordCache {
   keep(record: { slot: number; hash: Uint8Array }, parts: readonly Uint8Array[]): void {
     let length = 0;
     for (const part of parts) length += part.length;
+    assert(length > 0, "a record has bytes: nothing would ever push out an empty one");
     const key = toHex(record.hash);
     if (length > this.bytesMax / 2 || this.entries.has(key)) return;
     if (this.ring.length === 0) this.ring = new Uint8Array(this.bytesMax);
