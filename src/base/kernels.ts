@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { BaashError, EXIT } from "./errors.ts";
 
 /** control, remembered entries, heads and rounds, floors, balances, index, arena, dirty buckets. */
-type StateArrays = [
+export type StateArrays = [
   Float64Array,
   Int32Array,
   Int32Array,

@@ -3,7 +3,7 @@
  * set before a call and read after it. Most transactions are executed there; it stops at one whose
  * operation changes the shape of a table, which is carried out here, and goes on.
  */
-import { kernels } from "../base/kernels.ts";
+import { kernels, type StateArrays } from "../base/kernels.ts";
 import type { NumberTable } from "./number-table.ts";
 import type { RecordsTable } from "./records-table.ts";
 import type { Remembered } from "./remembered.ts";
@@ -88,8 +88,7 @@ export class NativeExecution {
     control[CONTROL.round] = round;
     control[CONTROL.sender] = -1;
     for (;;) {
-      const { remembered, balances, floors, records, dirty } = this.tables;
-      this.take();
+      const tables = this.take();
       const turn = kernels.execute(
         bytes,
         ids,
@@ -98,19 +97,11 @@ export class NativeExecution {
         out.outcomes,
         out.effects,
         out.effectsOffset,
-        control,
-        remembered.words,
-        remembered.heads,
-        remembered.rounds,
-        floors.slots,
-        balances.slots,
-        records.index.slots,
-        records.arena.memory.words,
-        dirty,
+        ...tables,
       );
       this.giveBack();
       if (turn === TURN.done) return;
-      if (turn === TURN.grow) remembered.grow();
+      if (turn === TURN.grow) this.tables.remembered.grow();
       else {
         const at = control[CONTROL.transaction];
         const sender = control[CONTROL.transactionSender];
@@ -124,28 +115,17 @@ export class NativeExecution {
     const { control } = this;
     control[CONTROL.round] = round;
     for (;;) {
-      const { remembered, balances, floors, records, dirty } = this.tables;
-      this.take();
-      const turn = kernels.forgetRound(
-        control,
-        remembered.words,
-        remembered.heads,
-        remembered.rounds,
-        floors.slots,
-        balances.slots,
-        records.index.slots,
-        records.arena.memory.words,
-        dirty,
-      );
+      const turn = kernels.forgetRound(...this.take());
       this.giveBack();
       if (turn === TURN.done) return;
       onFloor(control[CONTROL.transactionSender], control[CONTROL.keyHash]);
     }
   }
 
-  private take(): void {
+  /** The tables as they are now: each may be another array after JavaScript's turn. */
+  private take(): StateArrays {
     const { control } = this;
-    const { remembered, balances, floors, records } = this.tables;
+    const { remembered, balances, floors, records, dirty } = this.tables;
     control[CONTROL.free] = remembered.free;
     control[CONTROL.end] = remembered.end;
     control[CONTROL.capacity] = remembered.capacity;
@@ -155,6 +135,9 @@ export class NativeExecution {
     control[CONTROL.floorShift] = floors.shift;
     control[CONTROL.balanceShift] = balances.shift;
     control[CONTROL.accounts] = balances.live;
+    const { words, heads, rounds } = remembered;
+    const recordArrays = [records.index.slots, records.arena.memory.words] as const;
+    return [control, words, heads, rounds, floors.slots, balances.slots, ...recordArrays, dirty];
   }
 
   private giveBack(): void {
